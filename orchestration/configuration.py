@@ -1,0 +1,35 @@
+"""What the code location is loaded with; read once per process, not at import."""
+
+from functools import cache
+
+from dagster_dbt import DbtProject
+
+from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.pipeline.triggers import LiveModels, load_live_models
+from wakeline.settings import Settings, load_settings
+from wakeline.warehouse.manifest import target_dir
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return load_settings()
+
+
+@cache
+def campaigns() -> dict[str, Campaign]:
+    """The campaigns on disk."""
+    return load_campaigns(settings().campaigns_dir)
+
+
+@cache
+def live_models() -> LiveModels:
+    """The deployed live models."""
+    return load_live_models(settings())
+
+
+@cache
+def dbt_project() -> DbtProject:
+    """The dbt project with the manifest that `wakeline deploy` left."""
+    dbt_dir = settings().dbt_dir
+    return DbtProject(project_dir=dbt_dir, profiles_dir=dbt_dir, target_path=target_dir(settings(), "everyone"))

@@ -1,0 +1,78 @@
+"""Every dbt model as an asset, its tests as checks, built by dbt's own command line."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+
+from orchestration.configuration import dbt_project, settings
+from wakeline.warehouse.manifest import dbt_environment, dbt_variables
+
+#: Groups whose models the resident run keeps up to date at every batch.
+STREAMED_GROUPS = ("landing", "profiles")
+#: Batch work yields to the resident run, which shares the machine with it.
+_NICENESS = 10
+
+_STREAMED_FRESHNESS = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(minutes=15), warn_window=timedelta(minutes=5)
+)
+_BATCH_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=24), warn_window=timedelta(hours=6))
+
+
+class WakelineTranslator(DagsterDbtTranslator):
+    """dbt's groups, owners and folders as Dagster shows them."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        node = self.get_resource_props(manifest, unique_id)
+        return spec.replace_attributes(
+            group_name=node.get("group") or spec.group_name,
+            owners=_owners(manifest, node) or spec.owners,
+            kinds={"clickhouse", "dbt", *_materialization_kind(node)},
+            freshness_policy=_freshness(node),
+        )
+
+
+def _owners(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[str]:
+    groups = {group["name"]: group["owner"]["email"] for group in manifest["groups"].values()}
+    return [groups[node["group"]]] if node.get("group") in groups else []
+
+
+def _materialization_kind(node: Mapping[str, Any]) -> set[str]:
+    kinds = {"materialized_view": "materializedview", "view": "view", "table": "table", "incremental": "table"}
+    materialized = node.get("config", {}).get("materialized", "")
+    return {kinds[materialized]} if materialized in kinds else set()
+
+
+def _freshness(node: Mapping[str, Any]) -> dg.FreshnessPolicy | None:
+    """Streamed tables and batch tables each have a policy; views hold no data that could age."""
+    materialized = node["config"].get("materialized")
+    if node.get("group") in STREAMED_GROUPS and materialized != "view":
+        return None if node["name"] == "wakeups" else _STREAMED_FRESHNESS
+    return _BATCH_FRESHNESS if materialized == "table" else None
+
+
+def build_dbt_assets() -> dg.AssetsDefinition:
+    """The asset definition over the deployed manifest."""
+    project = dbt_project()
+
+    @dbt_assets(manifest=project.manifest_path, project=project, dagster_dbt_translator=WakelineTranslator())
+    def dbt_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        os.nice(_NICENESS)
+        os.environ.update(dbt_environment(settings()))
+        variables = json.dumps(dbt_variables(settings(), evaluation="everyone"))
+        yield from dbt.cli(["build", "--vars", variables], context=context).stream()
+
+    return dbt_models
+
+
+def dbt_resource() -> DbtCliResource:
+    """The dbt of this environment; a `dbtf` that happens to be on PATH must not be taken."""
+    os.environ.update(dbt_environment(settings()))
+    return DbtCliResource(project_dir=dbt_project(), dbt_executable=str(Path(sys.executable).with_name("dbt")))

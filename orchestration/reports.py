@@ -1,0 +1,62 @@
+"""Turns the totals of micro-batches into what Dagster shows: one materialization per asset and report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from orchestration.streaming import EVENT_STREAM, SENDS, campaign_key
+from wakeline.clock import to_iso
+from wakeline.pipeline.percentiles import percentiles
+from wakeline.pipeline.reporting import Report
+
+Metadata = Mapping[str, dg.MetadataValue | int | float | str]
+
+
+def materializations(report: Report, streamed_models: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
+    """An event per asset that the batches changed; assets they did not touch age, as they should."""
+    if report.rows:
+        yield dg.AssetMaterialization(EVENT_STREAM, metadata=_offsets(report))
+        yield dg.AssetMaterialization("landing", metadata={**_landing(report), **_offsets(report)})
+    if report.statuses["accepted"]:
+        for model in streamed_models:
+            yield dg.AssetMaterialization(model, metadata=_profiles(report))
+    for campaign in sorted({campaign for campaign, _ in (*report.decisions, *report.outcomes)}):
+        yield dg.AssetMaterialization(campaign_key(campaign), metadata=_campaign(report, campaign))
+    if report.decisions or report.outcomes:
+        yield dg.AssetMaterialization(SENDS, metadata=_sends(report))
+
+
+def _offsets(report: Report) -> Metadata:
+    return {f"offset_p{partition}": end for partition, end in sorted(report.offsets.items())}
+
+
+def _landing(report: Report) -> Metadata:
+    return {
+        "dagster/partition_row_count": report.rows,
+        "received": report.rows,
+        **{status: report.statuses[status] for status in ("accepted", "duplicate", "quarantined")},
+        "batches": report.batches,
+        **{f"latency_{name}_ms": value for name, value in percentiles(report.latencies_ms).items()},
+        "max_occurred_at": dg.MetadataValue.timestamp(report.max_occurred_at_ms / 1000),
+    }
+
+
+def _profiles(report: Report) -> Metadata:
+    return {
+        "events": report.statuses["accepted"],
+        "batches": report.batches,
+        "max_occurred_at": to_iso(report.max_occurred_at_ms),
+    }
+
+
+def _campaign(report: Report, campaign: str) -> Metadata:
+    decisions = {reason: count for (name, reason), count in report.decisions.items() if name == campaign}
+    outcomes = {state: count for (name, state), count in report.outcomes.items() if name == campaign}
+    return {**decisions, **outcomes}
+
+
+def _sends(report: Report) -> Metadata:
+    totals: dict[str, int] = {}
+    for (_, state), count in (*report.decisions.items(), *report.outcomes.items()):
+        totals[state] = totals.get(state, 0) + count
+    return totals

@@ -1,0 +1,87 @@
+"""The resident run: an ordinary, bounded Dagster run that loops micro-batches."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from orchestration.configuration import settings
+from orchestration.reports import materializations
+from wakeline.clock import system_clock
+from wakeline.pipeline.factory import LANE, open_micro_batches
+from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.reporting import ReportBuffer
+from wakeline.pipeline.resident import Resident
+from wakeline.pipeline.retention import retain
+
+LANE_TAG = "wakeline/lane"
+#: Models that a batch changes by its insert: they are materialized when it is.
+STREAMED_MODELS = (
+    "landing_message_ids",
+    "events",
+    "person_states",
+    "category_states",
+    "product_states",
+    "session_states",
+    "order_states",
+    "identity_states",
+)
+
+
+@dg.op(description="Ingests, evaluates and activates micro-batches of one lane until a successor takes over.")
+def process_lane(context: dg.OpExecutionContext) -> None:
+    parent = os.getppid()
+    with open_micro_batches(settings(), system_clock) as batches:
+        buffer = ReportBuffer()
+        resident = Resident(
+            lane=LANE,
+            holder=context.run_id,
+            settings=settings().lane,
+            lanes=batches.lanes,
+            batches=batches,
+            clock=system_clock,
+            sleep=time.sleep,
+            # A run whose code server died can no longer be cancelled: it must not go on as an orphan.
+            should_stop=lambda: os.getppid() != parent,
+            report=buffer.add,
+            warn=context.log.warning,
+        )
+        with _reporting(context, buffer, batches):
+            context.log.info("Waiting for lane %s", LANE)
+            context.log.info("Lane %s: %s", LANE, resident.run())
+
+
+@contextmanager
+def _reporting(context: dg.OpExecutionContext, buffer: ReportBuffer, batches: MicroBatches) -> Iterator[None]:
+    """Reports from a thread of its own: an event costs Dagster up to 250 ms, which no batch should wait for."""
+    done = threading.Event()
+
+    def report() -> None:
+        for event in materializations(buffer.drain(), STREAMED_MODELS):
+            context.log_event(event)
+
+    def loop() -> None:
+        while not done.wait(settings().lane.report_seconds):
+            report()
+            retain(batches, settings().stream.retention_hours)
+
+    thread = threading.Thread(target=loop, name="reporting")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        report()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Keeps one lane of the event stream processed; started and replaced by the lane sensor.",
+    tags={LANE_TAG: LANE, "dagster/priority": "10"},
+)
+def resident_lane() -> None:
+    process_lane()

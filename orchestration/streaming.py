@@ -1,0 +1,94 @@
+"""The assets on either side of dbt: the event stream before it, campaigns and sends behind it."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from orchestration.configuration import campaigns, settings
+from wakeline.activation.campaigns import Campaign
+
+EVENT_STREAM = dg.AssetKey("event_stream")
+SENDS = dg.AssetKey("sends")
+
+_TEAM = "data-engineering@example.com"
+
+
+def campaign_key(name: str) -> dg.AssetKey:
+    """Asset key of a campaign."""
+    return dg.AssetKey(["campaigns", name])
+
+
+def streaming_specs() -> list[dg.AssetSpec]:
+    """Assets that the resident run reports on; nothing in Dagster materializes them."""
+    return [_event_stream(), *(_campaign(one) for one in campaigns().values()), _sends()]
+
+
+def _event_stream() -> dg.AssetSpec:
+    return dg.AssetSpec(
+        EVENT_STREAM,
+        description="Event envelopes as the collector appended them: partitioned, ordered per profile, durable.",
+        group_name="stream",
+        kinds={settings().stream.kind, "sqlite"},
+        owners=[_TEAM],
+        metadata={
+            "stream": settings().stream.name,
+            "partitions": settings().stream.partitions,
+            **_columns(
+                ("partition", "UInt16", "Partition of the profile key"),
+                ("offset", "UInt64", "Dense position in the partition"),
+                ("appended_at", "DateTime64(3)", "When the append was durable"),
+                ("key", "String", "Profile key the stream is partitioned by"),
+                ("value", "String", "Envelope: arrival header and the raw Segment message"),
+            ),
+        },
+    )
+
+
+def _campaign(campaign: Campaign) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        campaign_key(campaign.name),
+        description=campaign.description,
+        deps=[dg.AssetKey(campaign.trigger), dg.AssetKey("contacts")],
+        group_name="campaigns",
+        kinds={"email", "liquid"},
+        owners=[campaign.owner] if "@" in campaign.owner else [f"team:{campaign.owner}"],
+        tags={"wakeline/class": campaign.kind},
+        metadata={
+            "class": campaign.kind,
+            "definition_hash": campaign.definition_hash,
+            **_columns(
+                ("idempotency_key", "String", "Hash of campaign, profile and occurrence"),
+                ("profile_id", "String", "Whom it is for"),
+                ("occurrence_key", "String", "The business fact that it is about"),
+                ("decision", "String", "claimed, or the reason code of the gate that said no"),
+            ),
+        },
+    )
+
+
+def _sends() -> dg.AssetSpec:
+    return dg.AssetSpec(
+        SENDS,
+        description="The ledger: one decision per idempotency key, claimed before the ESP is called.",
+        deps=[campaign_key(name) for name in campaigns()],
+        group_name="campaigns",
+        kinds={"sqlite", settings().activation.esp},
+        owners=[_TEAM],
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)
+        ),
+        metadata=_columns(
+            ("idempotency_key", "String", "Identity of the send"),
+            ("campaign", "String", "Folder name under campaigns/"),
+            ("state", "String", "claimed, sent, failed, retry, unknown or skipped"),
+            ("reason", "String", "Gate's reason code, or what the ESP said"),
+            ("message_ids", "Array(String)", "Events that made the profile a candidate"),
+            ("trigger_hash", "String", "Definition of the trigger at the decision"),
+            ("esp_accepted_at_ms", "Int64", "When the ESP took it"),
+        ),
+    )
+
+
+def _columns(*columns: tuple[str, str, str]) -> dict[str, dg.TableSchema]:
+    schema = dg.TableSchema([dg.TableColumn(name, kind, about) for name, kind, about in columns])
+    return {"dagster/column_schema": schema}

@@ -1,0 +1,3 @@
+from wakeline.cli import main
+
+main()

@@ -1,0 +1,284 @@
+"""The ledger: one row per idempotency key, claimed before the ESP is called, settled after it answered.
+
+States and transitions:
+
+    (new) -> skipped                     a gate said no; final, but `no_address` reopens once an address is known
+    (new) -> claimed -> sent             the ESP accepted it
+                     -> failed           the ESP refused it for good
+                     -> retry -> claimed the ESP said later, or the request never left; gated again
+                     -> unknown          the answer was lost; never sent again unless the ESP takes the key
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection, Engine
+
+from wakeline.activation.claims import Claim, Decided, Intended, idempotency_key
+from wakeline.activation.consent import Consent, Suppression, address_subject, normalised
+from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
+from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
+from wakeline.activation.mailer import Answer
+from wakeline.database import consents, sends, suppressions
+from wakeline.pipeline.lanes import Lease, Ranges, require
+from wakeline.pipeline.triggers import Occurrence
+
+CLAIMED, SENT, FAILED, RETRY, UNKNOWN, SKIPPED = "claimed", "sent", "failed", "retry", "unknown", "skipped"
+#: Why a send that may already be out is looked at again.
+INTERRUPTED = "the run ended before the ESP's answer was recorded"
+#: States that count against a frequency cap: the mail is out, or may be.
+_COUNTED = (CLAIMED, SENT, RETRY, UNKNOWN)
+#: SQLite takes at most 32,766 variables in a statement.
+_CHUNK = 10_000
+
+
+class Ledger:
+    """The ledger of one deployment; `marketing_cap` is the cap over all marketing campaigns together."""
+
+    def __init__(self, engine: Engine, marketing_cap: Cap) -> None:
+        self._engine = engine
+        self._marketing_cap = marketing_cap
+
+    def record(self, lease: Lease, consents_: Sequence[Consent], suppressions_: Sequence[Suppression]) -> None:
+        """Keep what people said; the latest word wins, and a no wins a tie. Any order gives the same result."""
+        if not consents_ and not suppressions_:
+            return
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for consent in consents_:
+                connection.execute(_latest_consent(consent))
+            for suppression in suppressions_:
+                connection.execute(insert(suppressions).values(**asdict(suppression)).on_conflict_do_nothing())
+
+    def undecided(
+        self, occurrences: Sequence[Occurrence], campaigns_of: Mapping[str, Sequence[str]]
+    ) -> list[Occurrence]:
+        """The occurrences that some campaign of their trigger (`campaigns_of`) has not decided on for good."""
+        keys = [
+            (one, idempotency_key(campaign, one.profile_id, one.occurrence_key))
+            for one in occurrences
+            for campaign in campaigns_of.get(one.trigger, ())
+        ]
+        decided = self._decided({key for _, key in keys})
+        return list({id(one): one for one, key in keys if key not in decided}.values())
+
+    def _decided(self, keys: set[str]) -> set[str]:
+        ordered: list[str] = sorted(keys)
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(ordered), _CHUNK):
+                chunk = ordered[start : start + _CHUNK]
+                query = sa.select(sends.c.idempotency_key).where(
+                    sends.c.idempotency_key.in_(chunk), sa.not_(_reopenable())
+                )
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def claim(
+        self, lease: Lease, intended: Sequence[Intended], run_id: str, batch: Ranges, now_ms: int
+    ) -> list[Decided]:
+        """Decide each intended send, in order, in one transaction; already decided keys are left out.
+
+        Raises LeaseLostError, and then nothing was written.
+        """
+        decided = []
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for one in intended:
+                if self._is_taken(connection, one):
+                    continue
+                skip = decide(_candidate(one), self._facts(connection, one, now_ms))
+                connection.execute(_decision(one, skip, lease, run_id, batch, now_ms))
+                decided.append(_decided(one, skip))
+        return decided
+
+    def _is_taken(self, connection: Connection, one: Intended) -> bool:
+        own = sends.c.idempotency_key == one.key
+        others = [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in one.ids if id_ != one.profile_id]
+        # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
+        under_other_id = sends.c.idempotency_key.in_(others) & (sends.c.state != SKIPPED)
+        query = sa.select(sa.literal(1)).where((own & sa.not_(_reopenable())) | under_other_id)
+        return connection.execute(query.limit(1)).first() is not None
+
+    def _facts(self, connection: Connection, one: Intended, now_ms: int) -> Facts:
+        address = normalised(one.address)
+        return Facts(
+            now_ms=now_ms,
+            consent=_consent(connection, one, address) if one.purpose else None,
+            suppression=_suppression(connection, address) if address else None,
+            caps=self._caps(connection, one, now_ms) if one.campaign_class == MARKETING else (),
+        )
+
+    def _caps(self, connection: Connection, one: Intended, now_ms: int) -> tuple[tuple[Cap, int], ...]:
+        everywhere = sends.c.campaign_class == MARKETING
+        caps = [(self._marketing_cap, everywhere)]
+        if one.cap is not None:
+            caps.append((one.cap, sends.c.campaign == one.campaign))
+        return tuple((cap, _count(connection, one, scope, now_ms - cap.window_ms)) for cap, scope in caps)
+
+    def settle(self, answers: Iterable[Answer]) -> None:
+        """Write what the ESP answered; a fact about a claim, so it needs no lease."""
+        with self._engine.begin() as connection:
+            for answer in answers:
+                claim = answer.claim
+                connection.execute(
+                    sa.update(sends)
+                    .where(sends.c.idempotency_key == claim.key, sends.c.state.in_((CLAIMED, UNKNOWN)))
+                    .values(attempts=claim.attempts + 1, **_settled(answer.outcome, answer.answered_at_ms))
+                )
+
+    def settle_orphans(self, lease: Lease, takes_idempotency_key: bool, now_ms: int) -> int:
+        """Claims of earlier holders that were never settled: each may or may not have reached the ESP.
+
+        They are handed to the ESP again if it takes the key, and else become `unknown`, which only the ESP's own
+        word can settle. Returns how many there were.
+        """
+        orphaned = (sends.c.state == CLAIMED) & (sends.c.fencing_token < lease.fencing_token)
+        state = RETRY if takes_idempotency_key else UNKNOWN
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            changed = connection.execute(
+                sa.update(sends).where(orphaned).values(state=state, reason=INTERRUPTED, next_attempt_at_ms=now_ms)
+            )
+        return int(changed.rowcount)
+
+    def reclaim_due(self, lease: Lease, now_ms: int, limit: int) -> list[Claim]:
+        """Claim again what the ESP put off until now; each passes the gates anew (it may have expired since)."""
+        query = (
+            sa.select(sends)
+            .where(sends.c.state == RETRY, sends.c.next_attempt_at_ms <= now_ms)
+            .order_by(sends.c.next_attempt_at_ms)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return []
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            rows = connection.execute(query).mappings().all()
+            return [claim for row in rows if (claim := self._reclaim(connection, lease, dict(row), now_ms))]
+
+    def _reclaim(self, connection: Connection, lease: Lease, row: Mapping[str, Any], now_ms: int) -> Claim | None:
+        address = normalised(row["address"])
+        consent = _consent_of(connection, [row["profile_id"], address_subject(address)], row["purpose"])
+        candidate = Candidate(row["campaign_class"], row["purpose"], row["address"], row["expires_at_ms"])
+        # Its own first claim already counts against the caps.
+        skip = decide(candidate, Facts(now_ms, consent=consent, suppression=_suppression(connection, address)))
+        values: dict[str, Any] = {"state": CLAIMED, "fencing_token": lease.fencing_token, "reason": ""}
+        if skip:
+            values = {"state": SKIPPED, "reason": skip.reason, "record": skip.record}
+        if skip and row["reason"] == INTERRUPTED:
+            values |= {"state": UNKNOWN, "reason": f"{INTERRUPTED}; not tried again: {skip.reason}"}
+        connection.execute(sa.update(sends).where(sends.c.idempotency_key == row["idempotency_key"]).values(**values))
+        return None if skip else _claim_of(row)
+
+    def _reading(self) -> Connection:
+        return self._engine.connect().execution_options(read_only=True)
+
+
+def _reopenable() -> sa.ColumnElement[bool]:
+    return (sends.c.state == SKIPPED) & (sends.c.reason == "no_address")
+
+
+def _candidate(one: Intended) -> Candidate:
+    return Candidate(one.campaign_class, one.purpose, one.address, one.expires_at_ms)
+
+
+def _decided(one: Intended, skip: Skip | None) -> Decided:
+    claim = None if skip else Claim(one.key, one.campaign, one.profile_id, one.contact, one.context, attempts=0)
+    return Decided(one.campaign, claim, skip.reason if skip else "")
+
+
+def _decision(one: Intended, skip: Skip | None, lease: Lease, run_id: str, batch: Ranges, now_ms: int) -> sa.Executable:
+    row = {
+        "idempotency_key": one.key,
+        "campaign": one.campaign,
+        "profile_id": one.profile_id,
+        "occurrence_key": one.occurrence_key,
+        "campaign_class": one.campaign_class,
+        "purpose": one.purpose,
+        "state": SKIPPED if skip else CLAIMED,
+        "reason": skip.reason if skip else "",
+        "record": skip.record if skip else None,
+        "address": one.address,
+        "occurred_at_ms": one.occurred_at_ms,
+        "expires_at_ms": one.expires_at_ms,
+        "trigger_hash": one.trigger_hash,
+        "campaign_hash": one.campaign_hash,
+        "message_ids": list(one.message_ids),
+        "contact": one.contact,
+        "context": one.context,
+        "run_id": run_id,
+        "fencing_token": lease.fencing_token,
+        "batch": {str(partition): list(bounds) for partition, bounds in batch.items()},
+        "claimed_at_ms": now_ms,
+        **asdict(one.stages),
+    }
+    statement = insert(sends).values(row)
+    changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
+    return statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+
+
+def _settled(outcome: Outcome, now_ms: int) -> dict[str, Any]:
+    if isinstance(outcome, Accepted):
+        return {"state": SENT, "provider_id": outcome.provider_id, "esp_accepted_at_ms": now_ms, "reason": ""}
+    if isinstance(outcome, Rejected):
+        return {"state": FAILED, "reason": outcome.reason}
+    if isinstance(outcome, TryLater):
+        due = now_ms + round(outcome.after_seconds * 1000)
+        return {"state": RETRY, "reason": outcome.reason, "next_attempt_at_ms": due}
+    return {"state": UNKNOWN, "reason": outcome.reason}
+
+
+def _latest_consent(consent: Consent) -> sa.Executable:
+    statement = insert(consents).values(**asdict(consent))
+    new = statement.excluded
+    newer = new.occurred_at_ms > consents.c.occurred_at_ms
+    stricter = (new.occurred_at_ms == consents.c.occurred_at_ms) & sa.not_(new.granted)
+    return statement.on_conflict_do_update(
+        index_elements=["subject", "purpose"],
+        set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
+        where=newer | stricter,
+    )
+
+
+def _consent(connection: Connection, one: Intended, address: str) -> Mapping[str, Any] | None:
+    subjects = [*one.ids, *([address_subject(address)] if address else [])]
+    return _consent_of(connection, subjects, one.purpose)
+
+
+def _consent_of(connection: Connection, subjects: list[str], purpose: str | None) -> Mapping[str, Any] | None:
+    query = (
+        sa.select(consents)
+        .where(consents.c.subject.in_(subjects), consents.c.purpose == purpose)
+        .order_by(consents.c.occurred_at_ms.desc(), consents.c.granted)
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
+
+
+def _suppression(connection: Connection, address: str) -> Mapping[str, Any] | None:
+    row = connection.execute(sa.select(suppressions).where(suppressions.c.address == address)).mappings().first()
+    return dict(row) if row else None
+
+
+def _count(connection: Connection, one: Intended, scope: sa.ColumnElement[bool], since_ms: int) -> int:
+    query = sa.select(sa.func.count()).where(
+        sends.c.profile_id.in_(one.ids), sends.c.claimed_at_ms > since_ms, sends.c.state.in_(_COUNTED), scope
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def _claim_of(row: Mapping[str, Any]) -> Claim:
+    return Claim(
+        row["idempotency_key"],
+        row["campaign"],
+        row["profile_id"],
+        row["contact"],
+        row["context"],
+        row["attempts"],
+    )

@@ -1,0 +1,162 @@
+"""The command line: `wakeline COMMAND`. Commands import what they need when they run, so that --help is quick."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from wakeline.errors import WakelineError
+
+_INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    """Imports the module of a command only when it is asked for."""
+
+    _modules = {"demo": "wakeline.demo", "play": "wakeline.play.cli"}  # noqa: RUF012 - a constant
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *self._modules])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self._modules:
+            return super().get_command(context, name)
+        command: click.Command = getattr(__import__(self._modules[name], fromlist=[name]), name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wakeline")
+def cli() -> None:
+    """Turns what customers do into the right email within a second, and can prove why each one was sent.
+
+    Settings come from wakeline.toml (or the file that WAKELINE_CONFIG names); see docs/settings.md.
+    """
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends with one sentence on stderr and exit code 1."""
+    try:
+        cli.main(standalone_mode=False)
+    except WakelineError as error:
+        click.echo(f"wakeline: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(_INTERRUPTED)
+
+
+@cli.command()
+def warehouse() -> None:
+    """Run the embedded ClickHouse until it is stopped."""
+    from wakeline.settings import load_settings
+    from wakeline.warehouse.server import run_server
+
+    settings = load_settings()
+    run_server(settings.warehouse, settings.data_dir.resolve() / "warehouse")
+
+
+@cli.command()
+def collector() -> None:
+    """Run the HTTP endpoint that events are sent to."""
+    from wakeline.clock import system_clock
+    from wakeline.collector.server import serve
+    from wakeline.pipeline.backlog import unread_events
+    from wakeline.settings import load_settings
+
+    settings = load_settings()
+    serve(settings, unread_events(settings, system_clock))
+
+
+@cli.command()
+def pages() -> None:
+    """Run the outbox page and the demo shop."""
+    from wakeline.notice import demo_notice
+    from wakeline.pages.server import serve
+    from wakeline.settings import load_settings
+
+    settings = load_settings()
+    serve(settings, demo_notice(settings))
+
+
+@cli.command()
+def deploy() -> None:
+    """Create or update all tables and views in ClickHouse and check the triggers; safe to run again."""
+    from wakeline.pipeline.factory import checked_campaigns
+    from wakeline.settings import load_settings
+    from wakeline.warehouse.deploy import deploy as run
+
+    settings = load_settings()
+    live = run(settings, lambda step: click.echo(f"deploy: {step}", err=True))
+    checked_campaigns(settings, live)
+    click.echo(f"Deployed; {len(live.triggers)} triggers: {', '.join(one.name for one in live.triggers)}.")
+
+
+@cli.command()
+def up() -> None:
+    """Start the whole stack on this machine and keep it running until Ctrl-C."""
+    from wakeline.settings import load_settings
+    from wakeline.stack.supervisor import Stack
+
+    settings = load_settings()
+    with Stack(settings, config_file(), lambda step: click.echo(f"up: {step}", err=True)) as stack:
+        stack.start()
+        click.echo(f"Dagster: http://{settings.dagster.host}:{settings.dagster.port}")
+        click.echo(f"Collector: http://{settings.collector.host}:{settings.collector.port}")
+        until_signalled(stack.check)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def report(as_json: bool) -> None:
+    """Show what came in, what was sent and how long it took."""
+    import orjson
+    from rich.console import Console
+
+    from wakeline.clock import system_clock
+    from wakeline.report import build_report, report_tables
+    from wakeline.settings import load_settings
+
+    found = build_report(load_settings(), system_clock)
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+    else:
+        Console().print(*report_tables(found))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def dbt(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run dbt on the project with the settings' connection, e.g. `wakeline dbt test --select category_dwell`."""
+    from wakeline.settings import load_settings
+    from wakeline.warehouse.dbt import run_dbt
+
+    context.exit(0 if run_dbt(load_settings(), list(arguments), quiet=False).success else 1)
+
+
+def config_file() -> Path | None:
+    """The settings file in use, None when there is none."""
+    import os
+
+    from wakeline.settings import CONFIG_VARIABLE, DEFAULT_CONFIG_NAME
+
+    path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG_NAME))
+    return path if path.exists() else None
+
+
+def until_signalled(check: Callable[[], None]) -> None:
+    """Return at SIGINT or SIGTERM; `check` is called every second and may raise."""
+    waited_for = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+    try:
+        while signal.sigtimedwait(waited_for, 1) is None:
+            check()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, waited_for)

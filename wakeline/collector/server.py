@@ -1,0 +1,58 @@
+"""Runs the collector's server process."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from wakeline.clock import system_clock
+from wakeline.collector.app import create_app
+from wakeline.errors import WakelineError
+from wakeline.settings import CollectorSettings, Settings
+from wakeline.streams.factory import open_stream
+
+# Longer than the 60 s after which load balancers drop idle connections: the collector must not be the one
+# that closes a connection just as a request comes in.
+KEEP_ALIVE_SECONDS = 75
+
+# Requests in flight get this long to finish at a stop; a supervisor's own patience must be longer.
+STOP_SECONDS = 8
+
+_logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
+    """Serve until SIGTERM or SIGINT; then finish the requests in flight and close the stream.
+
+    `unread_events` is as for `create_app`. Raises WakelineError when the address is taken or the stream
+    cannot be opened.
+    """
+    with _listen(settings.collector) as listener:
+        app = create_app(settings, open_stream(settings, system_clock), system_clock, unread_events)
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,  # Addresses carry tokens of persons.
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        _logger.info("The collector listens on %s:%d.", *listener.getsockname()[:2])
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: CollectorSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise WakelineError(
+            f"The collector cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
+            "stop what uses it, or change collector.port or collector.host."
+        ) from error

@@ -1,0 +1,29 @@
+"""Errors a person can act on; anything else that is raised is a bug and keeps its stack trace."""
+
+
+class WakelineError(Exception):
+    """One clear sentence that names the file, setting, key or row and says what to do."""
+
+
+class ConfigError(WakelineError):
+    """A setting, campaign file or trigger is wrong."""
+
+
+class WarehouseError(WakelineError):
+    """ClickHouse cannot be reached, or refuses what was asked."""
+
+
+class StreamError(WakelineError):
+    """The event stream cannot be read or appended to."""
+
+
+class StreamFullError(StreamError):
+    """The stream takes no more for now; the caller tries again after `retry_after_seconds`."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class LeaseLostError(WakelineError):
+    """Another holder has taken the lane; whatever was about to be written must not be."""

@@ -1,0 +1,47 @@
+"""The event envelope: what the collector appends to the stream and what ingest reads back.
+
+The message inside is the Segment spec's (https://segment.com/docs/connections/spec/common/), kept as it came.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with what the collector knows about its arrival.
+
+    `message` is the raw JSON of one Segment message; `sent_at` is the batch's sentAt as the client wrote it.
+    """
+
+    received_at_ms: int
+    source: str
+    sent_at: str | None
+    message: bytes
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes that go into the stream: one JSON header line, then the message untouched."""
+    header = {"receivedAt": envelope.received_at_ms, "source": envelope.source, "sentAt": envelope.sent_at}
+    return orjson.dumps(header) + b"\n" + envelope.message
+
+
+def decode(value: bytes) -> Envelope:
+    """The reverse of `encode`."""
+    header_line, _, message = value.partition(b"\n")
+    header = orjson.loads(header_line)
+    return Envelope(header["receivedAt"], header["source"], header["sentAt"], message)
+
+
+def stream_key(message: dict[str, Any]) -> str:
+    """What a message is partitioned by: the device while there is one, so a login does not change it.
+
+    A message with no id at all (it will be quarantined) goes by its messageId.
+    """
+    for field in ("anonymousId", "userId", "messageId"):
+        value = message.get(field)
+        if isinstance(value, str | int) and value != "":
+            return str(value)
+    return ""

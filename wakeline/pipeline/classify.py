@@ -1,0 +1,193 @@
+"""From a stream record to a landing row: read the envelope, check the message, correct its time.
+
+Nothing is dropped: a message that breaks the contract becomes a quarantined row with its reason and raw bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from wakeline.clock import to_epoch_ms
+from wakeline.events import Envelope, decode
+from wakeline.streams.protocol import Record
+
+SCHEMA_VERSION = 1
+MESSAGE_TYPES = frozenset({"track", "page", "screen", "identify", "group", "alias"})
+_MAX_ID_LENGTH = 255
+
+
+class _BreaksContractError(Exception):
+    """Carries the reason a message is quarantined for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandingRow:
+    """One row of the `landing` model; `parsed` is the message of an accepted row and is not stored."""
+
+    partition: int
+    offset: int
+    appended_at_ms: int
+    received_at_ms: int
+    source: str
+    message: bytes
+    status: str = "accepted"
+    reason: str = ""
+    message_id: str = ""
+    id: str = ""
+    user_id: str = ""
+    anonymous_id: str = ""
+    type: str = ""
+    event: str = ""
+    occurred_at_ms: int = 0
+    parsed: dict[str, Any] | None = None
+
+
+def classify(record: Record, max_event_bytes: int) -> LandingRow:
+    """The landing row of a record, accepted or quarantined; duplicates are marked later, by `mark_duplicates`."""
+    try:
+        envelope = decode(record.value)
+    except (ValueError, KeyError, TypeError):
+        return LandingRow(
+            record.partition,
+            record.offset,
+            record.appended_at_ms,
+            record.appended_at_ms,
+            source="",
+            message=record.value,
+            status="quarantined",
+            reason="the envelope is not readable",
+            occurred_at_ms=record.appended_at_ms,
+        )
+    row = LandingRow(
+        record.partition,
+        record.offset,
+        record.appended_at_ms,
+        envelope.received_at_ms,
+        envelope.source,
+        envelope.message,
+        occurred_at_ms=envelope.received_at_ms,
+    )
+    try:
+        return _accepted(row, envelope, max_event_bytes)
+    except _BreaksContractError as broken:
+        return replace(row, status="quarantined", reason=str(broken))
+
+
+def mark_duplicates(rows: Iterable[LandingRow], seen: set[tuple[int, str]]) -> list[LandingRow]:
+    """Accepted rows whose message id stands earlier in their partition (`seen`, or in `rows`) become duplicates.
+
+    `seen` holds (partition, message id) of accepted messages before the batch's first offset.
+    """
+    seen = set(seen)
+    marked = []
+    for row in rows:
+        identity = (row.partition, row.message_id)
+        if row.status == "accepted" and identity in seen:
+            row = replace(row, status="duplicate", reason="the message id was accepted before", parsed=None)
+        elif row.status == "accepted":
+            seen.add(identity)
+        marked.append(row)
+    return marked
+
+
+def _accepted(row: LandingRow, envelope: Envelope, max_event_bytes: int) -> LandingRow:
+    if len(envelope.message) > max_event_bytes:
+        raise _BreaksContractError(f"the message is larger than {max_event_bytes} bytes")
+    message = _object(envelope.message)
+    kind = _known_type(message)
+    user_id, anonymous_id = _text_id(message, "userId"), _text_id(message, "anonymousId")
+    if not user_id and not anonymous_id:
+        raise _BreaksContractError("neither userId nor anonymousId")
+    return replace(
+        row,
+        parsed=message,
+        message_id=_message_id(message),
+        id=f"user:{user_id}" if user_id else f"anonymous:{anonymous_id}",
+        user_id=user_id,
+        anonymous_id=anonymous_id,
+        type=kind,
+        event=_event_name(message, kind),
+        occurred_at_ms=occurred_at_ms(message, envelope.sent_at, envelope.received_at_ms),
+    )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _BreaksContractError("the message is not JSON") from error
+    if not isinstance(message, dict):
+        raise _BreaksContractError("the message is not an object")
+    for field in ("properties", "traits", "context"):
+        if not isinstance(message.get(field) or {}, dict):
+            raise _BreaksContractError(f"{field} is not an object")
+    return message
+
+
+def _known_type(message: dict[str, Any]) -> str:
+    kind = message.get("type")
+    if kind not in MESSAGE_TYPES:
+        raise _BreaksContractError("type is none of the Segment spec's" if kind else "type is missing")
+    return str(kind)
+
+
+def _text_id(message: dict[str, Any], field: str) -> str:
+    value = message.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise _BreaksContractError(f"{field} is neither text nor a whole number")
+    if len(str(value)) > _MAX_ID_LENGTH:
+        raise _BreaksContractError(f"{field} is longer than {_MAX_ID_LENGTH} characters")
+    return str(value)
+
+
+def _message_id(message: dict[str, Any]) -> str:
+    message_id = _text_id(message, "messageId")
+    if not message_id:
+        raise _BreaksContractError("messageId is missing")
+    return message_id
+
+
+def _event_name(message: dict[str, Any], kind: str) -> str:
+    name = message.get("event") if kind == "track" else message.get("name")
+    if kind == "track" and not (isinstance(name, str) and name):
+        raise _BreaksContractError("a track message without an event name")
+    return name if isinstance(name, str) else ""
+
+
+def occurred_at_ms(message: dict[str, Any], sent_at: str | None, received_at_ms: int) -> int:
+    """Event time corrected for the client's clock: receivedAt - (sentAt - timestamp), never after receipt.
+
+    Source: Segment spec, common fields, "timestamps". Raises when a given timestamp is not a time.
+    """
+    timestamp = _time(message, "originalTimestamp") or _time(message, "timestamp")
+    if timestamp is None:
+        return received_at_ms
+    sent = _parsed(sent_at) or _time(message, "sentAt")
+    corrected = timestamp if sent is None else received_at_ms - (sent - timestamp)
+    if corrected < 0:
+        raise _BreaksContractError("the event time is before 1970")
+    return min(corrected, received_at_ms)
+
+
+def _time(message: dict[str, Any], field: str) -> int | None:
+    value = message.get(field)
+    if value is None:
+        return None
+    parsed = _parsed(value)
+    if parsed is None:
+        raise _BreaksContractError(f"{field} is not an ISO 8601 time")
+    return parsed
+
+
+def _parsed(value: object) -> int | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return to_epoch_ms(datetime.fromisoformat(value))
+    except (ValueError, OverflowError):
+        return None

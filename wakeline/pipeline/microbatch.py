@@ -1,0 +1,168 @@
+"""The micro-batch: ingest, profile, trigger, activate, commit. Every step may be cut off and done again.
+
+Ingest is idempotent by the token of its offset ranges, profiles follow inside the same insert, triggers are pure
+functions of what is in the warehouse, activation is idempotent by the ledger's keys, and the offsets move last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wakeline.activation.campaigns import Campaign
+from wakeline.activation.claims import Claim, Decided
+from wakeline.activation.consent import consents, suppressions
+from wakeline.activation.intents import Cause, intended_sends
+from wakeline.activation.ledger import Ledger
+from wakeline.activation.mailer import Answer, Mailer
+from wakeline.clock import Clock
+from wakeline.pipeline.classify import LandingRow, classify, mark_duplicates
+from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
+from wakeline.pipeline.reading import read_next, read_ranges
+from wakeline.pipeline.triggers import Occurrence
+from wakeline.settings import Settings
+from wakeline.streams.protocol import EventStream, Record
+from wakeline.warehouse.evaluation import Evaluator, Member
+from wakeline.warehouse.landing import Landing
+
+#: Retries handed to the ESP in one go.
+_RETRY_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What one micro-batch did, for reports."""
+
+    ranges: Ranges
+    rows: Sequence[LandingRow] = ()
+    decided: Sequence[Decided] = ()
+    answers: Sequence[Answer] = ()
+    #: How long the newest event of the batch took from the collector to the commit; None without events.
+    latency_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingested:
+    ranges: Ranges
+    rows: Sequence[LandingRow]
+    read_at_ms: int
+    ingested_at_ms: int
+
+
+@dataclass
+class MicroBatches:
+    """Processes one lane under a lease; not for use by two threads at once."""
+
+    settings: Settings
+    clock: Clock
+    stream: EventStream
+    lanes: LaneStore
+    landing: Landing
+    evaluator: Evaluator
+    ledger: Ledger
+    mailer: Mailer
+    campaigns: Mapping[str, Campaign]
+    committed: dict[int, int] = field(default_factory=dict)
+    evaluated_until_ms: int = 0
+    _looked_for_wakeups_ms: int = 0
+
+    def recover(self, lease: Lease) -> list[BatchResult]:
+        """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
+        self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
+        self.ledger.settle_orphans(lease, self.mailer.takes_idempotency_key, self.clock())
+        ranges = self.lanes.intent(lease.lane)
+        redone = [self._process(lease, read_ranges(self.stream, ranges), ranges)] if ranges else []
+        self.committed = self.landing.committed()
+        self.lanes.correct_offsets(lease, self.committed)
+        return redone
+
+    def step(self, lease: Lease) -> BatchResult | None:
+        """One micro-batch; None when there was nothing to do. Raises LeaseLostError when the lane was taken over."""
+        lane = self.settings.lane
+        records, ranges = read_next(self.stream, self.committed, lane.batch_rows, lane.batch_bytes)
+        if not records and not self._wakeups_are_worth_a_look():
+            return None
+        return self._process(lease, records, ranges)
+
+    def _wakeups_are_worth_a_look(self) -> bool:
+        return self.clock() - self._looked_for_wakeups_ms >= self.settings.lane.wakeup_seconds * 1000
+
+    def _process(self, lease: Lease, records: Sequence[Record], ranges: Ranges) -> BatchResult:
+        ingested = self._ingest(lease, records, ranges)
+        as_of_ms = self._looked_for_wakeups_ms = self.clock()
+        decided = self._activate(lease, ingested, as_of_ms)
+        answers = self._send(lease, [one.claim for one in decided if one.claim])
+        expires_at_ms = self.clock() + self._lease_ms
+        self.lanes.commit(lease, ranges, as_of_ms, expires_at_ms)
+        self.evaluated_until_ms = as_of_ms
+        self.committed.update({partition: end for partition, (_, end) in ranges.items()})
+        return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
+
+    def _ingest(self, lease: Lease, records: Sequence[Record], ranges: Ranges) -> _Ingested:
+        read_at_ms = self.clock()
+        if not records:
+            return _Ingested(ranges, (), read_at_ms, read_at_ms)
+        self.lanes.begin(lease, ranges, read_at_ms, self._lease_ms)
+        max_bytes = self.settings.collector.max_event_bytes
+        rows = [classify(record, max_bytes) for record in records]
+        rows = mark_duplicates(rows, self.landing.earlier(rows, ranges))
+        self.landing.insert(rows, ranges)
+        self.ledger.record(lease, consents(rows), suppressions(rows))
+        return _Ingested(ranges, rows, read_at_ms, self.clock())
+
+    def _activate(self, lease: Lease, ingested: _Ingested, as_of_ms: int) -> list[Decided]:
+        touched = {row.id for row in ingested.rows if row.status == "accepted"}
+        members = self.evaluator.candidates(touched, self._partitions, self.evaluated_until_ms, as_of_ms)
+        occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
+        new = self._undecided(occurrences)
+        if not new:
+            return []
+        profiles = {occurrence.profile_id for occurrence in new}
+        concerned = [member for member in members if member[0] in profiles]
+        contacts = self.evaluator.contacts(concerned, as_of_ms)
+        causes = _causes(ingested, concerned, self.clock())
+        intended = intended_sends(new, self.campaigns, contacts, causes)
+        return self.ledger.claim(lease, intended, lease.holder, ingested.ranges, self.clock())
+
+    def _undecided(self, occurrences: Sequence[Occurrence]) -> list[Occurrence]:
+        """Occurrences that at least one campaign has not decided on; the rest were decided in an earlier batch."""
+        by_trigger: dict[str, list[str]] = {}
+        for campaign in self.campaigns.values():
+            by_trigger.setdefault(campaign.trigger, []).append(campaign.name)
+        return self.ledger.undecided(occurrences, by_trigger)
+
+    def _send(self, lease: Lease, claims: Sequence[Claim]) -> list[Answer]:
+        due = [*claims, *self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT)]
+        if not due:
+            return []
+        answers = self.mailer.send(due)
+        self.ledger.settle(answers)
+        return answers
+
+    @property
+    def _partitions(self) -> list[int]:
+        return list(range(self.stream.partitions))
+
+    @property
+    def _lease_ms(self) -> int:
+        return round(self.settings.lane.lease_seconds * 1000)
+
+    def _latency_ms(self, rows: Sequence[LandingRow]) -> int | None:
+        newest = max((row.received_at_ms for row in rows), default=None)
+        return None if newest is None else self.clock() - newest
+
+
+def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:
+    """profile id -> the events of the batch that made it a candidate (none where a wake-up did) and its ids."""
+    by_id: dict[str, list[LandingRow]] = {}
+    for row in ingested.rows:
+        if row.status == "accepted":
+            by_id.setdefault(row.id, []).append(row)
+    ids: dict[str, list[str]] = {}
+    for profile_id, id_ in members:
+        ids.setdefault(profile_id, []).append(id_)
+    return {
+        profile_id: Cause(
+            tuple(own), [row for id_ in own for row in by_id.get(id_, ())],
+            ingested.read_at_ms, ingested.ingested_at_ms, evaluated_at_ms,
+        )
+        for profile_id, own in ids.items()
+    }  # fmt: skip

@@ -1,0 +1,67 @@
+"""Adds up what micro-batches did between two reports to Dagster."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from threading import Lock
+
+from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater
+from wakeline.pipeline.microbatch import BatchResult
+
+#: Latencies kept between two reports; beyond it the percentiles are those of the latest.
+_MAX_LATENCIES = 10_000
+
+
+@dataclass
+class Report:
+    """Totals of the micro-batches since the last report."""
+
+    batches: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    offsets: dict[int, int] = field(default_factory=dict)
+    max_occurred_at_ms: int = 0
+    latencies_ms: list[int] = field(default_factory=list)
+    #: (campaign, state or skip reason) -> count
+    decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        return self.statuses.total()
+
+    def add(self, result: BatchResult) -> None:
+        """Count one micro-batch in."""
+        self.batches += 1
+        self.statuses.update(row.status for row in result.rows)
+        self.offsets.update({partition: end for partition, (_, end) in result.ranges.items()})
+        accepted = (row.occurred_at_ms for row in result.rows if row.status == "accepted")
+        self.max_occurred_at_ms = max(self.max_occurred_at_ms, *accepted, 0)
+        if result.latency_ms is not None and len(self.latencies_ms) < _MAX_LATENCIES:
+            self.latencies_ms.append(result.latency_ms)
+        self.decisions.update((one.campaign, one.reason or "claimed") for one in result.decided)
+        self.outcomes.update((one.claim.campaign, _state(one.outcome)) for one in result.answers)
+
+
+class ReportBuffer:
+    """Filled by the lane's loop, emptied by the reporting thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._report = Report()
+
+    def add(self, result: BatchResult) -> None:
+        with self._lock:
+            self._report.add(result)
+
+    def drain(self) -> Report:
+        """What has come together since the last call."""
+        with self._lock:
+            report, self._report = self._report, Report()
+        return report
+
+
+def _state(outcome: object) -> str:
+    if isinstance(outcome, Accepted):
+        return "sent"
+    if isinstance(outcome, Rejected):
+        return "failed"
+    return "retry" if isinstance(outcome, TryLater) else "unknown"

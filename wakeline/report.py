@@ -1,0 +1,147 @@
+"""`wakeline report`: what came in, what was sent, how long it took; from stream, warehouse and ledger."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from rich.table import Table
+from sqlalchemy.engine import Engine
+
+from wakeline.clock import Clock
+from wakeline.database import lanes, open_database, sends
+from wakeline.pipeline.factory import LANE
+from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.percentiles import percentiles
+from wakeline.settings import Settings
+from wakeline.streams.factory import open_stream
+from wakeline.streams.protocol import EventStream
+from wakeline.warehouse.client import connect
+
+_STATUSES = ("accepted", "duplicate", "quarantined")
+#: Each stage ends where its column says and begins where the one before ended; see docs/concepts.md.
+_STAGES = (
+    ("collected", "received_at_ms", "appended_at_ms"),
+    ("streamed", "appended_at_ms", "read_at_ms"),
+    ("ingested", "read_at_ms", "ingested_at_ms"),
+    ("evaluated", "ingested_at_ms", "evaluated_at_ms"),
+    ("claimed", "evaluated_at_ms", "claimed_at_ms"),
+    ("esp_accepted", "claimed_at_ms", "esp_accepted_at_ms"),
+    ("total", "received_at_ms", "esp_accepted_at_ms"),
+)
+#: Sends whose latencies are looked at: the latest ones.
+_LATENCY_SENDS = 100_000
+
+
+def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
+    """The report as plain data. Raises WakelineError when a part cannot be asked.
+
+    `received` counts appended events, the three statuses landing rows; `sends` is campaign -> state -> count, where
+    a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
+    """
+    engine = open_database(settings.ledger_path)
+    stream = open_stream(settings, clock)
+    try:
+        return {
+            "received": sum(head.next for head in stream.heads()),
+            **_statuses(settings),
+            "profiles": _profiles(settings),
+            "sends": _sends(engine),
+            "latency_ms": _latencies(engine),
+            "lag_seconds": _lag_seconds(stream, LaneStore(engine, settings.stream.name), clock),
+            "generations": _generations(engine),
+        }
+    finally:
+        stream.close()
+        engine.dispose()
+
+
+def report_tables(report: dict[str, Any]) -> list[Table]:
+    """The same numbers as tables for a terminal."""
+    return [_events_table(report), _sends_table(report["sends"]), _latency_table(report["latency_ms"])]
+
+
+def _statuses(settings: Settings) -> dict[str, int]:
+    client = connect(settings.warehouse)
+    rows = client.query("SELECT status, count() FROM landing GROUP BY status").result_rows
+    client.close()
+    return {**dict.fromkeys(_STATUSES, 0), **{str(status): int(count) for status, count in rows}}
+
+
+def _profiles(settings: Settings) -> int:
+    client = connect(settings.warehouse)
+    [[profiles]] = client.query("SELECT uniqExact(profile_id) FROM profile_members").result_rows
+    client.close()
+    return int(profiles)
+
+
+def _sends(engine: Engine) -> dict[str, dict[str, int]]:
+    state = sa.case((sends.c.state == "skipped", "skipped:" + sends.c.reason), else_=sends.c.state)
+    query = sa.select(sends.c.campaign, state, sa.func.count()).group_by(sends.c.campaign, state)
+    found: dict[str, dict[str, int]] = {}
+    with engine.connect().execution_options(read_only=True) as connection:
+        for campaign, name, count in connection.execute(query).tuples():
+            found.setdefault(campaign, {})[name] = count
+    return found
+
+
+def _latencies(engine: Engine) -> dict[str, dict[str, float]]:
+    names = sorted({name for _, begin, end in _STAGES for name in (begin, end)})
+    query = (
+        sa.select(*(sends.c[name] for name in names))
+        .where(sends.c.state == "sent", sends.c.received_at_ms.is_not(None))
+        .order_by(sends.c.claimed_at_ms.desc())
+        .limit(_LATENCY_SENDS)
+    )
+    with engine.connect().execution_options(read_only=True) as connection:
+        rows = connection.execute(query).mappings().all()
+    return {stage: percentiles([row[end] - row[begin] for row in rows]) for stage, begin, end in _STAGES}
+
+
+def _lag_seconds(stream: EventStream, lane_store: LaneStore, clock: Clock) -> float:
+    """Age of the oldest event that is not yet processed; 0 when there is none."""
+    committed = lane_store.committed()
+    waiting = [head for head in stream.heads() if head.next > committed.get(head.partition, 0)]
+    oldest = [
+        record.appended_at_ms
+        for head in waiting
+        for record in stream.read(head.partition, committed.get(head.partition, 0), 1, 1)
+    ]
+    return (clock() - min(oldest)) / 1000 if oldest else 0.0
+
+
+def _generations(engine: Engine) -> int:
+    query = sa.select(lanes.c.fencing_token).where(lanes.c.lane == LANE)
+    with engine.connect().execution_options(read_only=True) as connection:
+        return int(connection.execute(query).scalar() or 0)
+
+
+def _events_table(report: dict[str, Any]) -> Table:
+    table = Table(title="Events", title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    for name in ("received", *_STATUSES, "profiles", "generations"):
+        table.add_row(name, f"{report[name]:,}")
+    table.add_row("lag_seconds", f"{report['lag_seconds']:.1f}")
+    return table
+
+
+def _sends_table(campaigns: dict[str, dict[str, int]]) -> Table:
+    table = Table(title="Sends", title_justify="left")
+    for name in ("campaign", "state"):
+        table.add_column(name)
+    table.add_column("count", justify="right")
+    for campaign, states in sorted(campaigns.items()):
+        for state, count in sorted(states.items()):
+            table.add_row(campaign, state, f"{count:,}")
+    return table
+
+
+def _latency_table(latencies: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="Latency (ms)", title_justify="left")
+    table.add_column("stage")
+    columns: Sequence[str] = ("p50", "p95", "p99")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for stage, values in latencies.items():
+        table.add_row(stage, *(f"{values[name]:,.0f}" if values else "-" for name in columns))
+    return table

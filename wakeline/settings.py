@@ -1,0 +1,254 @@
+"""One settings object: `wakeline.toml`, overridden by `WAKELINE_<SECTION>__<KEY>` environment variables.
+
+Every field's description is what `docs/settings.md` shows; unknown keys are errors.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from wakeline.errors import ConfigError
+
+CONFIG_VARIABLE = "WAKELINE_CONFIG"
+DEFAULT_CONFIG_NAME = "wakeline.toml"
+
+
+class Section(BaseModel):
+    """A table of the settings file; a key it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CollectorSettings(Section):
+    """The HTTP endpoint that events are sent to."""
+
+    host: str = Field("127.0.0.1", description="Address the collector listens on.")
+    port: int = Field(8200, description="Port the collector listens on.")
+    write_key: str = Field("", description="The source's write key; empty means the generated one.")
+    max_event_bytes: int = Field(
+        262_144,
+        description="A larger event is kept in quarantine. Segment's own limit is 32 kB; large orders exceed it.",
+    )
+    max_batch_bytes: int = Field(512_000, description="A larger request body is answered 413 (the Segment limit).")
+    max_pending_bytes: int = Field(
+        67_108_864, description="Bytes waiting for the stream; beyond it requests are answered 429."
+    )
+    max_unread_events: int = Field(
+        5_000_000, description="Events in the stream not yet processed; beyond it requests are answered 503."
+    )
+    allowed_origins: list[str] = Field(
+        default_factory=list,
+        description="Web origins whose pages may post events, e.g. https://shop.example.com.",
+    )
+
+
+class StreamSettings(Section):
+    """The event stream."""
+
+    kind: Literal["embedded"] = Field("embedded", description="Which event stream is used.")
+    name: str = Field("events", description="Name of the stream; part of every offset's identity.")
+    partitions: int = Field(4, ge=1, description="Partitions of a new stream; a profile always has the same one.")
+    retention_hours: int = Field(72, ge=1, description="Processed events older than this leave the stream.")
+
+
+class WarehouseSettings(Section):
+    """ClickHouse: the embedded server by default, any other host by configuration."""
+
+    embedded: bool = Field(True, description="Run the embedded ClickHouse; false when `host` names a server of yours.")
+    host: str = Field("127.0.0.1", description="ClickHouse host.")
+    port: int = Field(8223, description="ClickHouse HTTP port.")
+    native_port: int = Field(9223, description="Native protocol port of the embedded server.")
+    secure: bool = Field(False, description="Use TLS towards the host.")
+    user: str = Field("wakeline", description="ClickHouse user.")
+    password: str = Field("", description="Password; empty means the generated one.")
+    database: str = Field("wakeline", description="Database that holds all tables.")
+    max_memory_bytes: int = Field(
+        1_500_000_000,
+        description="Memory limit of the embedded server; its resident size can peak at 1.8 times this.",
+    )
+
+
+class LaneSettings(Section):
+    """The resident run that processes the stream."""
+
+    batch_rows: int = Field(5_000, ge=1, description="Most events in one micro-batch.")
+    batch_bytes: int = Field(16_000_000, ge=1, description="Most bytes in one micro-batch.")
+    poll_seconds: float = Field(0.01, gt=0, description="Pause between looks at an empty stream.")
+    wakeup_seconds: float = Field(0.25, gt=0, description="Pause between looks for due wake-ups while idle.")
+    lease_seconds: float = Field(
+        10.0, gt=0, description="A run that has not renewed its lease for this long is replaced."
+    )
+    run_minutes: float = Field(30.0, gt=0, description="A resident run hands over to a successor after this long.")
+    report_seconds: float = Field(15.0, gt=0, description="Shortest pause between two reports of an asset to Dagster.")
+
+
+class ActivationSettings(Section):
+    """Sending."""
+
+    esp: Literal["outbox"] = Field("outbox", description="Email service provider; outbox writes .eml files.")
+    sender: str = Field("Wakeline Demo Shop <shop@example.com>", description="From header of every mail.")
+    public_url: str = Field(
+        "http://127.0.0.1:8200",
+        description="Address of the collector as mail recipients reach it (open pixel).",
+    )
+    marketing_cap_sends: int = Field(3, ge=1, description="Most marketing mails to one person in the window below.")
+    marketing_cap_hours: float = Field(168.0, gt=0, description="Rolling window of the marketing frequency cap.")
+    send_threads: int = Field(4, ge=1, description="Mails rendered and handed to the ESP at the same time.")
+
+
+class PageSettings(Section):
+    """The local pages: outbox and demo shop."""
+
+    host: str = Field("127.0.0.1", description="Address the pages listen on; they show personal data.")
+    port: int = Field(8225, description="Port of the outbox page and the demo shop.")
+
+
+class DagsterSettings(Section):
+    """Dagster's own processes."""
+
+    host: str = Field("127.0.0.1", description="Address of the Dagster web server.")
+    port: int = Field(8230, description="Port of the Dagster web server.")
+    code_port: int = Field(8231, description="Port of the code location server.")
+    batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WAKELINE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    project_dir: Path = Field(Path(), description="Folder that holds dbt_project/ and campaigns/.")
+    data_dir: Path = Field(Path(".wakeline"), description="Folder of all state: stream, warehouse, ledger, outbox.")
+    collector: CollectorSettings = CollectorSettings()
+    stream: StreamSettings = StreamSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    lane: LaneSettings = LaneSettings()
+    activation: ActivationSettings = ActivationSettings()
+    pages: PageSettings = PageSettings()
+    dagster: DagsterSettings = DagsterSettings()
+    dbt_vars: dict[str, int | float | str | bool] = Field(
+        default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
+    )
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.data_dir / "ledger.sqlite"
+
+    @property
+    def stream_path(self) -> Path:
+        return self.data_dir / "stream.sqlite"
+
+    @property
+    def outbox_dir(self) -> Path:
+        return self.data_dir / "outbox"
+
+    @property
+    def campaigns_dir(self) -> Path:
+        return self.project_dir / "campaigns"
+
+    @property
+    def dbt_dir(self) -> Path:
+        return self.project_dir / "dbt_project"
+
+
+class Secrets(BaseModel):
+    """What must be secret and the same in every process; generated once into the data folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    warehouse_password: str
+    write_key: str
+    signing_key: str
+
+
+def load_settings(config_path: Path | None = None) -> Settings:
+    """Read the settings file (`WAKELINE_CONFIG`, else ./wakeline.toml if there is one) and the environment.
+
+    Relative folders are taken from the settings file's folder. Raises ConfigError naming file and key.
+    """
+    path = config_path or Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG_NAME))
+    if not path.exists() and (config_path or CONFIG_VARIABLE in os.environ):
+        raise ConfigError(f"The settings file {path} does not exist; create it or unset {CONFIG_VARIABLE}.")
+    settings = _validated(path)
+    base = path.resolve().parent
+    settings = settings.model_copy(
+        update={"project_dir": base / settings.project_dir, "data_dir": base / settings.data_dir}
+    )
+    return _with_secrets(settings)
+
+
+def _validated(path: Path) -> Settings:
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+    try:
+        return FileSettings()
+    except ValidationError as error:
+        raise ConfigError(_sentence(path, error)) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{path}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
+    return f"{path}: setting '{key}' is wrong: {first['msg']} (got {first['input']!r})."
+
+
+def _with_secrets(settings: Settings) -> Settings:
+    generated = load_secrets(settings.data_dir)
+    updates: dict[str, Any] = {}
+    if not settings.collector.write_key:
+        updates["collector"] = settings.collector.model_copy(update={"write_key": generated.write_key})
+    if not settings.warehouse.password:
+        updates["warehouse"] = settings.warehouse.model_copy(update={"password": generated.warehouse_password})
+    return settings.model_copy(update=updates)
+
+
+def load_secrets(data_dir: Path) -> Secrets:
+    """The generated secrets of a data folder, made at first use, readable by their owner only."""
+    path = data_dir / "secrets.json"
+    if not path.exists():
+        _generate_secrets(path)
+    return Secrets.model_validate_json(path.read_bytes())
+
+
+def _generate_secrets(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {name: secrets.token_urlsafe(24) for name in Secrets.model_fields}
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(orjson.dumps(values))
+    try:
+        os.link(draft, path)  # Two processes starting at once must end with the same secrets.
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,52 @@
+"""Brings ClickHouse to what the dbt project says, and checks every trigger against its contract."""
+
+from collections.abc import Callable
+
+from clickhouse_connect.driver.client import Client
+
+from wakeline.errors import ConfigError
+from wakeline.pipeline.triggers import CONTRACT_COLUMNS, LiveModel, LiveModels, load_live_models
+from wakeline.settings import Settings
+from wakeline.warehouse.client import FAULTS, connect, first_line
+from wakeline.warehouse.dbt import require_success, run_dbt
+from wakeline.warehouse.evaluation import describe
+
+
+def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
+    """Create the database and every model, compile the live SQL, check the triggers; safe to run again.
+
+    Landing and profile states keep their rows. Raises ConfigError or WarehouseError with one sentence.
+    """
+    say("database")
+    _create_database(settings)
+    say("dbt models")
+    require_success(run_dbt(settings, ["run"]), "create the models")
+    say("live SQL")
+    require_success(run_dbt(settings, ["compile", "--select", "tag:live"], evaluation="live"), "compile the triggers")
+    say("trigger contracts")
+    live = load_live_models(settings)
+    client = connect(settings.warehouse)
+    for trigger in live.triggers:
+        check_trigger(client, trigger)
+    client.close()
+    return live
+
+
+def _create_database(settings: Settings) -> None:
+    client = connect(settings.warehouse, database="default")
+    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": settings.warehouse.database})
+    client.close()
+
+
+def check_trigger(client: Client, trigger: LiveModel) -> None:
+    """Raise ConfigError naming the model's file when its live SQL fails or lacks a contract column."""
+    try:
+        columns = describe(client, trigger)
+    except FAULTS as error:
+        raise ConfigError(f"{trigger.path}: the trigger does not run: {first_line(error)}") from error
+    missing = [name for name in CONTRACT_COLUMNS if name not in columns]
+    if missing:
+        raise ConfigError(
+            f"{trigger.path}: the trigger lacks the contract column{'s' if len(missing) > 1 else ''}"
+            f" {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'} to its select."
+        )

@@ -1,0 +1,105 @@
+"""Moves batches into the landing table: the few SQL strings that are not dbt's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.external import ExternalData
+
+from wakeline.errors import WarehouseError
+from wakeline.pipeline.classify import SCHEMA_VERSION, LandingRow
+from wakeline.pipeline.lanes import Ranges
+from wakeline.warehouse.client import FAULTS, first_line
+
+_COLUMNS = [
+    "stream", "partition", "offset", "status", "reason", "schema_version", "message_id", "id", "user_id",
+    "anonymous_id", "type", "event", "source", "message", "occurred_at", "received_at", "appended_at",
+]  # fmt: skip
+_TYPES = [
+    "LowCardinality(String)", "UInt16", "UInt64", "LowCardinality(String)", "LowCardinality(String)", "UInt16",
+    "String", "String", "String", "String", "LowCardinality(String)", "LowCardinality(String)",
+    "LowCardinality(String)", "String", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')",
+]  # fmt: skip
+
+# Only what stands before the batch counts: the answer is the same however often the batch is ingested.
+_EARLIER = """
+    SELECT partition, message_id
+    FROM landing_message_ids
+    WHERE message_id IN (SELECT message_id FROM _batch)
+      AND (partition, message_id) IN (SELECT partition, message_id FROM _batch)
+      AND offset < transform(partition, {partitions:Array(UInt16)}, {firsts:Array(UInt64)}, toUInt64(0))
+"""
+_COMMITTED = """
+    SELECT partition, max(offset) + 1 FROM landing WHERE stream = {stream:String} GROUP BY partition
+"""
+
+
+class Landing:
+    """The landing table of one stream."""
+
+    def __init__(self, client: Client, stream: str) -> None:
+        self._client = client
+        self._stream = stream
+
+    def insert(self, rows: Sequence[LandingRow], ranges: Ranges) -> None:
+        """Insert a batch with everything that follows from it in the views; the same ranges count once.
+
+        One block, one token: ClickHouse skips a repeated batch in every table of the view chain that has it.
+        """
+        columns = list(zip(*(_values(self._stream, row) for row in rows), strict=True))
+        try:
+            self._client.insert(
+                "landing",
+                columns,
+                column_names=_COLUMNS,
+                column_type_names=_TYPES,
+                column_oriented=True,
+                settings={"insert_deduplication_token": token(self._stream, ranges)},
+            )
+        except FAULTS as error:
+            raise WarehouseError(f"ClickHouse did not take a batch of landing: {first_line(error)}") from error
+
+    def earlier(self, rows: Sequence[LandingRow], ranges: Ranges) -> set[tuple[int, str]]:
+        """(partition, message id) of the accepted `rows` that were accepted before the batch."""
+        accepted = [row for row in rows if row.status == "accepted"]
+        if not accepted:
+            return set()
+        batch = ExternalData(
+            file_name="_batch",
+            data="".join(f"{row.partition}\t{_escaped(row.message_id)}\n" for row in accepted).encode(),
+            fmt="TSV",
+            structure=["partition UInt16", "message_id String"],
+        )
+        parameters = {"partitions": list(ranges), "firsts": [first for first, _ in ranges.values()]}
+        return {(partition, message_id) for partition, message_id in self._ask(_EARLIER, parameters, batch)}
+
+    def committed(self) -> dict[int, int]:
+        """The first offset of each partition that landing does not hold yet."""
+        rows = self._ask(_COMMITTED, {"stream": self._stream})
+        return {int(partition): int(end) for partition, end in rows}
+
+    def _ask(
+        self, query: str, parameters: dict[str, Any], table: ExternalData | None = None
+    ) -> Sequence[Sequence[Any]]:
+        try:
+            return self._client.query(query, parameters=parameters, external_data=table).result_rows
+        except FAULTS as error:
+            raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
+
+
+def token(stream: str, ranges: Ranges) -> str:
+    """The deduplication token of a batch: its stream and offset ranges, nothing else."""
+    spans = ",".join(f"{partition}:{first}-{end}" for partition, (first, end) in sorted(ranges.items()))
+    return f"{stream}/{spans}"
+
+
+def _values(stream: str, row: LandingRow) -> tuple[object, ...]:
+    return (
+        stream, row.partition, row.offset, row.status, row.reason, SCHEMA_VERSION, row.message_id, row.id,
+        row.user_id, row.anonymous_id, row.type, row.event, row.source, row.message, row.occurred_at_ms,
+        row.received_at_ms, row.appended_at_ms,
+    )  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
