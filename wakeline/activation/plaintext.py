@@ -31,6 +31,7 @@ def plain_text(html: str) -> str:
     _flatten(tree)
     _drop_pictures(tree)
     _spell_out_links(tree)
+    _escape_ampersands(tree)
     lines = (line.strip() for line in Inscriptis(tree, _CONFIG).get_text().splitlines())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
@@ -77,3 +78,10 @@ def _spell_out_links(tree: HtmlElement) -> None:
     for link in tree.iter("a"):
         if link.text_content().strip():
             link.tail = f" <{link.get('href')}>{link.tail or ''}"
+
+
+def _escape_ampersands(tree: HtmlElement) -> None:
+    """inscriptis unescapes what lxml already has, which would turn `&currency=` in an address into `¤cy=`."""
+    for element in tree.iter():
+        element.text = element.text and element.text.replace("&", "&amp;")
+        element.tail = element.tail and element.tail.replace("&", "&amp;")

@@ -7,15 +7,13 @@ from email.headerregistry import Address
 from typing import Any
 from urllib.parse import quote
 
-from liquid import BoundTemplate, Environment
-from liquid.exceptions import LiquidError
 from mjml import mjml2html
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign
 from wakeline.activation.esp.protocol import Mail
 from wakeline.activation.plaintext import plain_text
-from wakeline.activation.templates import liquid_environment
+from wakeline.activation.templates import Template, TemplateError
 from wakeline.errors import ConfigError, WakelineError
 
 #: Turns (idempotency key, campaign, profile id) into the token of the open pixel.
@@ -73,8 +71,8 @@ class RenderError(WakelineError):
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     sender: Address
-    subject: BoundTemplate
-    body: BoundTemplate
+    subject: Template
+    body: Template
 
 
 class Renderer:
@@ -99,40 +97,40 @@ class Renderer:
         if compiled is None:
             raise RenderError(f"There is no campaign '{campaign}'; add its folder or correct its name.")
         recipient = _recipient(campaign, profile.get("email"))
-        variables = self._variables(campaign, key, profile, context, compiled.sender)
-        html = _html(campaign, _liquid(campaign, compiled.body, variables))
+        variables = {
+            "profile": profile,
+            "context": context,
+            "campaign": {"name": campaign},
+            "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
+            "open_pixel_url": self._open_pixel_url(key, campaign, str(profile.get("profile_id", ""))),
+        }
+        html = _html(campaign, _filled(campaign, compiled.body, variables))
         return Mail(
             key=key,
             campaign=campaign,
             to=recipient.addr_spec,
             sender=str(compiled.sender),
-            subject=_subject(_liquid(campaign, compiled.subject, variables)),
+            subject=_one_line(_filled(campaign, compiled.subject, variables)),
             html=html,
             text=plain_text(html),
             headers=_headers(campaign, key, compiled.sender),
         )
 
-    def _variables(
-        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], sender: Address
-    ) -> dict[str, Any]:
-        token = self._sign_open(key, campaign, str(profile.get("profile_id", "")))
-        return {
-            "profile": profile,
-            "context": context,
-            "campaign": {"name": campaign},
-            "sender": {"name": sender.display_name or sender.domain},
-            "open_pixel_url": f"{self._public_url}/v1/pixel.gif?t={quote(token, safe='')}",
-        }
+    def _open_pixel_url(self, key: str, campaign: str, profile_id: str) -> str:
+        token = self._sign_open(key, campaign, profile_id)
+        return f"{self._public_url}/v1/pixel.gif?t={quote(token, safe='')}"
 
 
 def _compile(campaign: Campaign, default_sender: str) -> _Compiled:
-    plain = liquid_environment(campaign.partials, escape_html=False)
-    escaping = liquid_environment(campaign.partials, escape_html=True)
-    return _Compiled(
-        sender=_sender(campaign, default_sender),
-        subject=_template(plain, campaign.subject, f"{campaign.name}/{SUBJECT_FILE}"),
-        body=_template(escaping, campaign.body, f"{campaign.name}/{BODY_FILE}"),
-    )
+    subject_path, body_path = f"{campaign.name}/{SUBJECT_FILE}", f"{campaign.name}/{BODY_FILE}"
+    try:
+        return _Compiled(
+            sender=_sender(campaign, default_sender),
+            subject=Template(campaign.subject, subject_path, campaign.partials, escape_html=False),
+            body=Template(campaign.body, body_path, campaign.partials, escape_html=True),
+        )
+    except TemplateError as error:
+        raise ConfigError(f"{error}.") from error
 
 
 def _sender(campaign: Campaign, default: str) -> Address:
@@ -143,37 +141,22 @@ def _sender(campaign: Campaign, default: str) -> Address:
         raise ConfigError(f"{where} is no mail address, {error}: {campaign.sender or default!r}.") from error
 
 
-def _template(environment: Environment, text: str, path: str) -> BoundTemplate:
-    try:
-        template = environment.from_string(text, path=path)
-        template.analyze()  # Parses the partials too: a mistake in one shows now, not at the first mail.
-    except LiquidError as error:
-        raise ConfigError(f"{_where(error, path)}: {error.message}.") from error
-    return template
-
-
-def _where(error: LiquidError, path: str) -> str:
-    context = error.context()
-    return f"{error.template_name or path} line {context[0]}" if context else str(error.template_name or path)
-
-
-def _liquid(campaign: str, template: BoundTemplate, variables: Mapping[str, Any]) -> str:
-    try:
-        return template.render(variables)
-    except LiquidError as error:
-        reason = f"{_where(error, str(template.path))}: {error.message}"
-        raise RenderError(f"Campaign '{campaign}' cannot be rendered, {reason}.") from error
-
-
 def _recipient(campaign: str, email: object) -> Address:
     try:
         return parse_address(str(email or ""))
     except ValueError as error:
-        raise RenderError(f"Campaign '{campaign}': {email!r} is not a mail address: {error}.") from error
+        raise RenderError(f"Campaign '{campaign}': {email!r} is not a mail address, {error}.") from error
 
 
-def _subject(text: str) -> str:
-    """One line: a line break in a header would start another header."""
+def _filled(campaign: str, template: Template, variables: Mapping[str, Any]) -> str:
+    try:
+        return template.render(variables)
+    except TemplateError as error:
+        raise RenderError(f"Campaign '{campaign}' cannot be rendered, {error}.") from error
+
+
+def _one_line(text: str) -> str:
+    """A line break in a header would start another header."""
     return " ".join(_NOT_XML.sub(" ", text).split())
 
 

@@ -3,16 +3,59 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from babel.numbers import format_currency
 from liquid import Environment, StrictUndefined
 from liquid.builtin import DictLoader
 from liquid.builtin.loaders.mixins import CachingLoaderMixin
-from liquid.exceptions import FilterArgumentError
+from liquid.exceptions import FilterArgumentError, LiquidError
+
+from wakeline.activation.campaigns import SHARED_FOLDER
 
 #: Prices in mails are written the way English-language shops write them: €1,299.00.
 PRICE_LOCALE = "en_US"
+
+
+class TemplateError(ValueError):
+    """Says which template, which line and what is wrong."""
+
+
+class Template:
+    """A compiled template; safe to render from several threads.
+
+    It may render `partials` and read no file. A name that is not there is an error rather than an empty
+    string, and with `escape_html` every value is escaped. `path` is what errors call the template.
+    Raises TemplateError when it, or a partial it renders, is wrong.
+    """
+
+    def __init__(self, text: str, path: str, partials: Mapping[str, str], *, escape_html: bool) -> None:
+        self._path = path
+        self._names = {source: f"{SHARED_FOLDER}/{name}.liquid" for name, source in partials.items()}
+        environment = _environment(partials, escape_html)
+        try:
+            self._template = environment.from_string(text, path=path)
+            filters = self._template.analyze().filters  # Parses the partials as well.
+        except LiquidError as error:
+            raise TemplateError(self._describe(error)) from error
+        unknown = sorted(filters.keys() - environment.filters.keys())
+        if unknown:
+            raise TemplateError(f"{path}: there is no filter '{unknown[0]}'")
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The text with the variables filled in; raises TemplateError, which names a variable that is missing."""
+        try:
+            return self._template.render(variables)
+        except LiquidError as error:
+            raise TemplateError(self._describe(error)) from error
+
+    def _describe(self, error: LiquidError) -> str:
+        place = error.context()
+        if error.token is None or place is None:
+            return f"{self._path}: {error.message}"
+        # Liquid does not say in which partial a variable was missing, but it keeps the partial's text.
+        return f"{self._names.get(error.token.source, self._path)} line {place[0]}: {error.message}"
 
 
 class _Partials(CachingLoaderMixin, DictLoader):
@@ -23,11 +66,7 @@ class _Partials(CachingLoaderMixin, DictLoader):
         DictLoader.__init__(self, dict(texts))
 
 
-def liquid_environment(partials: Mapping[str, str], *, escape_html: bool) -> Environment:
-    """An environment whose templates may render `partials` and nothing else.
-
-    A name that is not there is an error rather than an empty string; `escape_html` escapes every value.
-    """
+def _environment(partials: Mapping[str, str], escape_html: bool) -> Environment:
     environment = Environment(loader=_Partials(partials), undefined=StrictUndefined, autoescape=escape_html)
     environment.add_filter("money", money)
     environment.add_filter("web_url", web_url)

@@ -1,0 +1,53 @@
+# `make` shows what there is. Needs Python 3.11 or newer and nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test unit lint fix bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO_OPTIONS := $(if $(ONCE),--once)
+
+help: ## Show the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Create the environment in .venv
+
+$(INSTALLED): requirements/dev.txt requirements/build.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wakeline needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --progress-bar on --require-hashes -r requirements/build.txt -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install ## Start everything and play shopper traffic; ONCE=1 ends when all sends are settled
+	$(BIN)/wakeline demo $(DEMO_OPTIONS)
+
+test: install lint ## Run all tests
+	$(BIN)/pytest
+
+unit: install ## Run the tests that need no server
+	$(BIN)/pytest -m "not stack"
+
+lint: install ## Check style, types and SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
+
+fix: install ## Format Python and SQL
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --processes 2 dbt_project/models dbt_project/tests
+
+bench: install ## Measure latency and throughput; writes benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+lock: ## Pin the dependencies again
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 requirements/build.in -o requirements/build.txt
+
+clean: ## Remove the environment and all local state
+	rm -rf $(VENV) .wakeline dbt_project/target dbt_project/logs

@@ -1,0 +1,314 @@
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakeline.activation.addresses import parse_address, parse_mailbox
+from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.activation.esp.outbox import to_message
+from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.rendering import Renderer, RenderError
+from wakeline.errors import ConfigError
+
+CAMPAIGNS = load_campaigns(Path(__file__).parent.parent / "campaigns")
+SENDER = "Wakeline Demo Shop <shop@mail.example.com>"
+ADA = {"profile_id": "p-1", "email": "ada@example.com", "first_name": "Ada"}
+KEY = "a1" * 32
+DOCUMENT = "<mjml><mj-body><mj-section><mj-column>{}</mj-column></mj-section></mj-body></mjml>"
+
+
+def sign_open(key: str, campaign: str, profile_id: str) -> str:
+    return f"{key[:4]}+{campaign}/{profile_id}"
+
+
+def renderer(campaigns: dict[str, Campaign] | None = None, sender: str = SENDER) -> Renderer:
+    return Renderer(campaigns or CAMPAIGNS, sender, "https://events.example.com/", sign_open)
+
+
+def campaign(body: str, subject: str = "Hello", **fields: Any) -> dict[str, Campaign]:
+    values = {"description": "d", "owner": "o", "trigger": "t", "class": "marketing", "name": "mine"}
+    texts = {"body": body, "subject": subject, "partials": {}, "definition_hash": ""}
+    return {"mine": Campaign.model_validate(values | texts | fields)}
+
+
+def render_text(text: str, context: dict[str, Any], **fields: Any) -> Mail:
+    body = DOCUMENT.format(f"<mj-text>{text}</mj-text>")
+    return renderer(campaign(body, **fields)).render("mine", KEY, ADA, context)
+
+
+class Elements(HTMLParser):
+    """Collects what a browser would see as elements, and the addresses they point to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: dict[str, list[str]] = {"href": [], "src": []}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in self.addresses:
+                self.addresses[name].append(value or "")
+
+
+def sparse(context: dict[str, Any]) -> dict[str, Any]:
+    """The same trigger row from a shop that sends nothing but ids."""
+    thin = copy.deepcopy(context)
+    for product in [*thin["products"], *thin["recommendations"]]:
+        product.update(name="", url="", image_url="", price=0, currency="")
+    if "total" in thin:
+        thin.update(total=0, currency="")
+    return thin
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+def test_a_shipped_campaign_renders_its_preview(name: str) -> None:
+    mail = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
+    assert (mail.to, mail.sender, mail.key, mail.campaign) == ("ada@example.com", SENDER, KEY, name)
+    assert "Ada" in mail.subject
+    for text in (mail.html, mail.text):
+        assert "Pace Runner Coral" in text
+        assert "€119.00" in text
+        assert "Ribbed Beanie Mustard" in text
+        assert "You get this mail because" in text
+    assert "<http://127.0.0.1:8225/shop/products/sneakers-3>" in mail.text
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+def test_sparse_data_leaves_no_broken_image_and_no_dead_link(name: str) -> None:
+    nameless = {**ADA, "first_name": ""}
+    mail = renderer().render(name, KEY, nameless, sparse(CAMPAIGNS[name].preview))
+    found = Elements(mail.html)
+    assert found.addresses["href"] == []
+    assert found.addresses["src"] == [f"https://events.example.com/v1/pixel.gif?t=a1a1%2B{name}%2Fp-1"]
+    assert "Item sneakers-3" in mail.text
+    assert "0.00" not in mail.text
+    assert "Ada" not in mail.subject
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+def test_the_recommendations_vanish_when_there_are_none(name: str) -> None:
+    with_some = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
+    without = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview | {"recommendations": []})
+    heading = "You might also like" if name == "category_dwell" else "Goes well with"
+    assert heading in with_some.text
+    assert heading not in without.html
+    assert "Ribbed Beanie" not in without.html
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+def test_a_shipped_campaign_loads_nothing_from_elsewhere(name: str) -> None:
+    mail = renderer().render(name, KEY, ADA, sparse(CAMPAIGNS[name].preview))
+    assert "//fonts." not in mail.html
+    assert "<link" not in mail.html
+    assert "@import" not in mail.html
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+def test_hostile_names_stay_text(name: str) -> None:
+    hostile = '"><script>alert(1)</script><mj-raw><img src=x onerror=alert(2)>{{ 7 }}&amp;'
+    context = copy.deepcopy(CAMPAIGNS[name].preview)
+    for product in [*context["products"], *context["recommendations"]]:
+        product.update(name=hostile, url=f"https://example.com/{hostile}", image_url=f"https://example.com/{hostile}")
+    mail = renderer().render(name, KEY, {**ADA, "first_name": hostile}, context)
+    tags = Elements(mail.html).tags
+    assert "script" not in tags
+    assert "mj-raw" not in tags
+    assert hostile in mail.text
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "/shop/products/1", "data:text/html,x", "https://", "http://["])
+def test_what_is_no_web_address_is_no_link(url: str) -> None:
+    context = copy.deepcopy(CAMPAIGNS["category_dwell"].preview)
+    for product in [*context["products"], *context["recommendations"]]:
+        product.update(url=url, image_url=url)
+    found = Elements(renderer().render("category_dwell", KEY, ADA, context).html)
+    assert found.addresses["href"] == []
+    assert len(found.addresses["src"]) == 1
+
+
+def test_a_missing_variable_names_campaign_place_and_variable() -> None:
+    context = {name: value for name, value in CAMPAIGNS["category_dwell"].preview.items() if name != "category"}
+    with pytest.raises(RenderError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"):
+        renderer().render("category_dwell", KEY, ADA, context)
+
+
+def test_a_missing_field_of_a_product_names_the_partial() -> None:
+    context = copy.deepcopy(CAMPAIGNS["category_dwell"].preview)
+    del context["products"][0]["price"]
+    with pytest.raises(RenderError, match=r"_shared/feature\.liquid line \d+: product\.price is undefined"):
+        renderer().render("category_dwell", KEY, ADA, context)
+
+
+def test_a_condition_on_a_missing_variable_is_an_error_too() -> None:
+    with pytest.raises(RenderError, match="context.vip is undefined"):
+        render_text("{% if context.vip %}Hello{% endif %}", {})
+
+
+@pytest.mark.parametrize("first_name", ["Ada\r\nBcc: everyone@example.com", "Ada\u2028\x00Bcc: x", "\x85Ada\n\n"])
+def test_a_subject_is_one_line_whatever_is_in_it(first_name: str) -> None:
+    mail = renderer().render("category_dwell", KEY, {**ADA, "first_name": first_name}, CAMPAIGNS["category_dwell"].preview)
+    assert len(mail.subject.splitlines()) == 1
+    assert mail.subject == mail.subject.strip()
+    message = to_message(mail, 0)
+    assert message["Bcc"] is None
+
+
+def test_a_subject_is_not_escaped() -> None:
+    mail = render_text("x", {"name": "Velo & Sons <3"}, subject="From {{ context.name }}")
+    assert mail.subject == "From Velo & Sons <3"
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["", None, "ada", "ada@", "@example.com", "ada@example.com, eve@example.com", "ada@example.com\nBcc: eve@example.com"],
+)
+def test_what_is_no_address_is_a_render_error(email: str | None) -> None:
+    with pytest.raises(RenderError, match="is not a mail address"):
+        renderer().render("category_dwell", KEY, {**ADA, "email": email}, CAMPAIGNS["category_dwell"].preview)
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[\w.\"<>(),;:\\\[\] -]{0,9}@[\w.\[\] -]{0,9}"))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    for parse in (parse_address, parse_mailbox):
+        try:
+            address = parse(text)
+        except ValueError:
+            continue
+        message = EmailMessage()
+        message["To"] = address
+        assert len(str(message["To"]).splitlines()) == 1
+
+
+def test_an_international_domain_is_written_in_ascii() -> None:
+    assert parse_address("jörg@example.com".replace("ö", "o")).addr_spec == "jorg@example.com"
+    assert parse_address("ada@bücher.example").addr_spec == "ada@xn--bcher-kva.example"
+
+
+def test_the_headers_tie_the_mail_to_its_send() -> None:
+    mail = renderer().render("order_confirmation", KEY, ADA, CAMPAIGNS["order_confirmation"].preview)
+    assert mail.headers == {
+        "Message-ID": f"<{KEY}@mail.example.com>",
+        "X-Wakeline-Key": KEY,
+        "X-Wakeline-Campaign": "order_confirmation",
+    }
+
+
+def test_a_campaign_may_have_its_own_sender() -> None:
+    mail = render_text("{{ sender.name }}", {}, sender='"Ada, from the shop" <ada@other.example>')
+    assert mail.sender == '"Ada, from the shop" <ada@other.example>'
+    assert "Ada, from the shop" in mail.html
+    assert mail.headers["Message-ID"].endswith("@other.example>")
+
+
+def test_a_wrong_sender_is_found_before_anything_is_sent() -> None:
+    with pytest.raises(ConfigError, match="activation.sender is no mail address"):
+        renderer(sender="Wakeline <shop>")
+    with pytest.raises(ConfigError, match="mine/campaign.yml: 'sender' is no mail address"):
+        renderer(campaign("x", sender="nobody"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("{% if %}", "mine/email.mjml.liquid line 1"),
+        ("\n{{ context.name | shout }}", "mine/email.mjml.liquid: there is no filter 'shout'"),
+        ("{% render '../../secrets' %}", "mine/email.mjml.liquid line 1"),
+        ("{% render '/etc/hostname' %}", "mine/email.mjml.liquid line 1"),
+    ],
+)
+def test_a_template_mistake_names_file_and_line_before_anything_is_sent(body: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        renderer(campaign(body))
+    assert expected in str(caught.value)
+
+
+def test_a_mistake_in_a_partial_is_found_before_anything_is_sent() -> None:
+    with pytest.raises(ConfigError, match="_shared/block.liquid line 1"):
+        renderer(campaign("{% render 'block' %}", partials={"block": "{% for %}"}))
+
+
+@pytest.mark.parametrize("body", ["", "no tags", "<mjml><mj-body><mj-section></mj-body></mjml>", DOCUMENT + "<p>"])
+def test_what_is_no_mjml_is_a_render_error(body: str) -> None:
+    with pytest.raises(RenderError, match="'mine' is not valid MJML"):
+        renderer(campaign(body)).render("mine", KEY, ADA, {})
+
+
+def test_an_unknown_mjml_tag_is_named() -> None:
+    with pytest.raises(RenderError, match="<mj-txt> is not an MJML tag"):
+        renderer(campaign(DOCUMENT.format("<mj-txt>Hello</mj-txt>"))).render("mine", KEY, ADA, {})
+
+
+def test_an_mjml_include_reaches_no_file() -> None:
+    with pytest.raises(RenderError, match="<mj-include> is not an MJML tag"):
+        renderer(campaign(DOCUMENT.format("<mj-include path='/etc/hostname' />"))).render("mine", KEY, ADA, {})
+
+
+def test_an_unknown_campaign_is_a_render_error() -> None:
+    with pytest.raises(RenderError, match="no campaign 'gone'"):
+        renderer().render("gone", KEY, ADA, {})
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [
+        (1299, "EUR", "€1,299.00"),
+        (129.9, "usd", "$129.90"),
+        (-5, "GBP", "-£5.00"),
+        (1200, "JPY", "¥1,200"),
+        ("19.90", "CHF", "CHF\u00a019.90"),
+        (3.39, "", "3.39"),
+    ],
+)
+def test_money_is_written_as_shops_write_it(amount: object, currency: str, expected: str) -> None:
+    mail = render_text("{{ context.a | money: context.c }}", {"a": amount, "c": currency})
+    assert f">{expected}<" in mail.html
+
+
+@pytest.mark.parametrize("amount", ["a lot", None, "1e999x"])
+def test_money_that_is_no_number_is_a_render_error(amount: object) -> None:
+    with pytest.raises(RenderError, match="is not an amount"):
+        render_text("{{ context.a | money: 'EUR' }}", {"a": amount})
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_any_text_comes_through_as_text(text: str) -> None:
+    mail = SHARED.render("mine", KEY, ADA, {"name": text})
+    assert Elements(mail.html).tags.count("b") == 1
+    bytes(to_message(mail, 0))
+
+
+SHARED = renderer(campaign(DOCUMENT.format("<mj-text><b>{{ context.name }}</b></mj-text>"), "{{ context.name }}"))
+
+
+def test_the_plain_text_leaves_out_what_only_the_eye_needs() -> None:
+    body = (
+        "<mjml><mj-head><mj-preview>PREHEADER</mj-preview></mj-head><mj-body><mj-section>"
+        "<mj-column><mj-image src='https://example.com/a.png' alt='ALT' href='https://example.com/picture' />"
+        "<mj-text>First</mj-text><mj-text>Second</mj-text></mj-column><mj-column>"
+        "<mj-table><tr><td><img src='x' /></td><td>Boot</td><td>€1</td></tr>"
+        "<tr><td colspan='2'>Total</td><td>€10</td></tr></mj-table>"
+        "<mj-button href='https://example.com/go?a=1&amp;currency=EUR'>Go &amp;amp; look</mj-button></mj-column></mj-section></mj-body></mjml>"
+    )
+    mail = renderer(campaign(body)).render("mine", KEY, ADA, {})
+    assert mail.text == "First\nSecond\n\nBoot   €1\nTotal  €10\n\nGo &amp; look <https://example.com/go?a=1&currency=EUR>\n"
+
+
+def test_threads_render_the_same_mail_at_the_same_time() -> None:
+    shared = renderer()
+    expected = shared.render("category_dwell", KEY, ADA, CAMPAIGNS["category_dwell"].preview)
+
+    def render(_: int) -> Mail:
+        return shared.render("category_dwell", KEY, ADA, CAMPAIGNS["category_dwell"].preview)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(mail == expected for mail in pool.map(render, range(40)))
