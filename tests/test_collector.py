@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,16 +63,24 @@ class Hand:
 
 
 class HeldBack:
-    """A stream's clock: a commit waits at it until it is released."""
+    """A stream's clock: a commit waits at it until it is released, at the latest when the block ends."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
         self.released = threading.Event()
+        self.commits = 0
 
     def __call__(self) -> int:
+        self.commits += 1
         self.reached.set()
         self.released.wait()
         return NOW_MS
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        self.released.set()
 
 
 @dataclass
@@ -355,18 +363,21 @@ def test_requests_that_arrive_during_an_append_share_the_next(make_collector: Ma
     collector = make_collector(stream_clock=held_back)
 
     async def conversation(client: httpx.AsyncClient) -> None:
-        posts = [asyncio.create_task(client.post("/v1/track", json={**TRACK, "messageId": "first"}))]
-        await asyncio.to_thread(held_back.reached.wait)
-        posts += [
-            asyncio.create_task(client.post("/v1/track", json={**TRACK, "messageId": f"m{n}"})) for n in range(50)
-        ]
-        done, _ = await asyncio.wait(posts, timeout=0)
-        assert not done
-        held_back.released.set()
-        assert {response.status_code for response in await asyncio.gather(*posts)} == {200}
+        with held_back:
+            posts = [asyncio.create_task(client.post("/v1/track", json={**TRACK, "messageId": "first"}))]
+            await asyncio.to_thread(held_back.reached.wait)
+            posts += [
+                asyncio.create_task(client.post("/v1/track", json={**TRACK, "messageId": f"m{n}"})) for n in range(50)
+            ]
+            for _ in range(1_000):  # Without a network, turns of the loop bring every request to its append.
+                await asyncio.sleep(0)
+            assert not any(post.done() for post in posts)
+            held_back.released.set()
+            assert {response.status_code for response in await asyncio.gather(*posts)} == {200}
 
     collector.talk(conversation)
     assert len(collector.records()) == 51
+    assert held_back.commits == 2
 
 
 def test_when_too_much_waits_for_the_stream_a_request_is_asked_to_come_again(make_collector: MakeCollector) -> None:
@@ -374,17 +385,39 @@ def test_when_too_much_waits_for_the_stream_a_request_is_asked_to_come_again(mak
     collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": 50})
 
     async def conversation(client: httpx.AsyncClient) -> None:
-        first = asyncio.create_task(client.post("/v1/track", json=TRACK))
-        await asyncio.to_thread(held_back.reached.wait)
-        refused = await client.post("/v1/track", json=TRACK)
-        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert "wait for the event stream" in error_of(refused)
-        held_back.released.set()
-        assert (await first).status_code == 200
-        assert (await client.post("/v1/track", json=TRACK)).status_code == 200
+        with held_back:
+            first = asyncio.create_task(client.post("/v1/track", json=TRACK))
+            await asyncio.to_thread(held_back.reached.wait)
+            refused = await client.post("/v1/track", content=b"the body is not looked at")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            assert "wait for the event stream" in error_of(refused)
+            held_back.released.set()
+            assert (await first).status_code == 200
+            assert (await client.post("/v1/track", json=TRACK)).status_code == 200
 
     collector.talk(conversation)
     assert len(collector.records()) == 2
+
+
+def test_a_slow_body_is_refused_when_too_much_waits_once_it_is_there(make_collector: MakeCollector) -> None:
+    held_back = HeldBack()
+    collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": 50})
+
+    async def conversation(client: httpx.AsyncClient) -> None:
+        with held_back:
+            posts: list[asyncio.Task[httpx.Response]] = []
+
+            async def slow_body() -> AsyncIterator[bytes]:
+                posts.append(asyncio.create_task(client.post("/v1/track", json=TRACK)))
+                await asyncio.to_thread(held_back.reached.wait)
+                yield json.dumps(TRACK).encode()
+
+            assert (await client.post("/v1/track", content=slow_body())).status_code == 429
+            held_back.released.set()
+            assert (await posts[0]).status_code == 200
+
+    collector.talk(conversation)
+    assert len(collector.records()) == 1
 
 
 def test_when_too_much_is_unread_requests_are_refused_until_it_is_read(make_collector: MakeCollector) -> None:

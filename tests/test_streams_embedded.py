@@ -290,11 +290,16 @@ def test_a_failed_commit_raises_in_every_caller_that_waits_and_leaves_nothing(
 def test_a_transaction_that_failed_frees_the_write_lock_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_file, "BUSY_SECONDS", 0)
     stream = opened_at(path)
-    with pytest.raises(KeyError), stream._connections.take() as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        still_referred_to = connection.execute("SELECT partition FROM heads")
-        assert next(still_referred_to) == (0,)
-        raise KeyError
+    still_referred_to = []
+
+    def fail() -> None:
+        with stream._connections.take() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            still_referred_to.append(connection.execute("SELECT partition FROM heads"))
+            raise KeyError(next(still_referred_to[0]))
+
+    with pytest.raises(KeyError):
+        fail()
     stream.append([("ann", b"1")])
     stream.close()
 
@@ -407,6 +412,22 @@ def test_processes_that_create_and_append_at_once_share_one_dense_stream(path: P
     assert assert_whole_batches_in_order(stream) == acknowledged
     assert_dense(stream)
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}-shm", f"{path.name}-wal"]
+    stream.close()
+
+
+def test_a_file_made_by_another_process_meanwhile_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_schema = embedded_file._write_schema
+
+    def overtaken(draft: Path, partitions: int) -> None:
+        monkeypatch.setattr(embedded_file, "_write_schema", write_schema)
+        write_schema(draft, partitions)
+        other = opened_at(path)
+        other.append([("ann", b"from the other process")])
+        other.close()
+
+    monkeypatch.setattr(embedded_file, "_write_schema", overtaken)
+    stream = opened_at(path)
+    assert [record.value for record in everything(stream)] == [b"from the other process"]
     stream.close()
 
 

@@ -1,19 +1,9 @@
-{% macro recommendations_for(products) -%}
-    {#- Rows of `product_recommendations` for the product ids of a query: only those are read from the table. -#}
-    (
-        select
-            product_id,
-            recommended
-        from {{ ref('product_recommendations') }}
-        where product_id in ({{ products }})
-    )
-{%- endmacro %}
-
-{% macro recommended_or_bestsellers(recommended) -%}
-    {#- A product without recommendations of its own gets the bestsellers. -#}
-    if(
-        empty({{ recommended }}),
-        (select any(fallback.recommended) from {{ ref('product_recommendations') }} as fallback where product_id = ''),
-        {{ recommended }}
-    )
+{% macro recommended_with(product_id) -%}
+    {#- What to recommend with a product, bestsellers where nothing is known. The table is a Join table: one look-up
+        in memory, where a join would make every micro-batch read and plan it. -#}
+    {%- set recommendations = ref('product_recommendations') -%}
+    {%- set look_up -%}
+        joinGet('{{ recommendations.schema }}.{{ recommendations.identifier }}', 'recommended',
+    {%- endset -%}
+    if(empty({{ look_up }} {{ product_id }})), {{ look_up }} ''), {{ look_up }} {{ product_id }}))
 {%- endmacro %}

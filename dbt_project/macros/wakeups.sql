@@ -14,6 +14,15 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{% macro quoted(values) -%}
-    {%- for value in values -%}'{{ value }}'{% if not loop.last %}, {% endif %}{%- endfor -%}
+{% macro wake_up_arrays() -%}
+    {#- One entry per trigger that declares a wake-up: its name, how long it waits, whether this event starts the wait. -#}
+    {%- set names, waits, wakes = [], [], [] -%}
+    {%- for trigger in wake_up_triggers() -%}
+        {%- do names.append("'" ~ trigger.name ~ "'") -%}
+        {%- do waits.append(trigger.seconds) -%}
+        {%- do wakes.append("event in ('" ~ trigger.events | join("', '") ~ "')") -%}
+    {%- endfor -%}
+    accurateCast([{{ names | join(', ') }}], 'Array(String)') as trigger_name,
+    accurateCast([{{ waits | join(', ') }}], 'Array(UInt32)') as wake_after_seconds,
+    accurateCast([{{ wakes | join(', ') }}], 'Array(UInt8)') as wakes
 {%- endmacro %}

@@ -96,9 +96,7 @@ def _partials(folder: Path) -> dict[str, str]:
 
 def _load(home: Path, partials: dict[str, str]) -> Campaign:
     if not re.match(_SNAKE_CASE, home.name):
-        raise ConfigError(
-            f"{home}: a campaign is named in snake_case, such as abandoned_cart; rename the folder."
-        )
+        raise ConfigError(f"{home}: a campaign is named in snake_case, such as abandoned_cart; rename the folder.")
     raw = _definition(home / DEFINITION_FILE)
     texts = {name: _read(home / name) for name in (DEFINITION_FILE, BODY_FILE, SUBJECT_FILE)}
     loaded: dict[str, Any] = {

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Any
-from urllib.parse import quote
 
 from mjml import mjml2html
 
@@ -14,6 +13,7 @@ from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FI
 from wakeline.activation.esp.protocol import Mail
 from wakeline.activation.plaintext import plain_text
 from wakeline.activation.templates import Template, TemplateError
+from wakeline.collector.pixel import pixel_url
 from wakeline.errors import ConfigError, WakelineError
 
 #: Turns (idempotency key, campaign, profile id) into the token of the open pixel.
@@ -81,10 +81,8 @@ class Renderer:
     Every template is compiled here, once. Raises ConfigError naming the template or sender that is wrong.
     """
 
-    def __init__(
-        self, campaigns: Mapping[str, Campaign], sender: str, public_url: str, sign_open: SignOpen
-    ) -> None:
-        self._public_url = public_url.rstrip("/")
+    def __init__(self, campaigns: Mapping[str, Campaign], sender: str, public_url: str, sign_open: SignOpen) -> None:
+        self._public_url = public_url
         self._sign_open = sign_open
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
@@ -97,12 +95,13 @@ class Renderer:
         if compiled is None:
             raise RenderError(f"There is no campaign '{campaign}'; add its folder or correct its name.")
         recipient = _recipient(campaign, profile.get("email"))
+        profile_id = str(profile.get("profile_id", ""))
         variables = {
             "profile": profile,
             "context": context,
             "campaign": {"name": campaign},
             "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
-            "open_pixel_url": self._open_pixel_url(key, campaign, str(profile.get("profile_id", ""))),
+            "open_pixel_url": pixel_url(self._public_url, self._sign_open(key, campaign, profile_id)),
         }
         html = _html(campaign, _filled(campaign, compiled.body, variables))
         return Mail(
@@ -115,10 +114,6 @@ class Renderer:
             text=plain_text(html),
             headers=_headers(campaign, key, compiled.sender),
         )
-
-    def _open_pixel_url(self, key: str, campaign: str, profile_id: str) -> str:
-        token = self._sign_open(key, campaign, profile_id)
-        return f"{self._public_url}/v1/pixel.gif?t={quote(token, safe='')}"
 
 
 def _compile(campaign: Campaign, default_sender: str) -> _Compiled:

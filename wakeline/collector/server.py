@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -25,6 +26,7 @@ _logger = logging.getLogger(__name__)
 def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests in flight and close the stream.
 
+    SIGTERM then ends the process, as uvicorn raises it again; after SIGINT this returns.
     `unread_events` is as for `create_app`. Raises WakelineError when the address is taken or the stream
     cannot be opened.
     """
@@ -44,7 +46,8 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         _logger.info("The collector listens on %s:%d.", *listener.getsockname()[:2])
-        uvicorn.Server(config).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # Raised again by uvicorn once it has stopped.
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(settings: CollectorSettings) -> socket.socket:

@@ -21,7 +21,7 @@ from wakeline.pages.shop import Shop
 from wakeline.settings import Settings
 
 _HERE = Path(__file__).parent
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def create_app(settings: Settings, clock: Clock, notice: str) -> Starlette:
@@ -62,7 +62,7 @@ def _templates() -> Jinja2Templates:
 
 def _hosts(host: str) -> list[str]:
     """The names answered to: on loopback only its own, so that DNS rebinding cannot read the mails."""
-    return [*_LOOPBACK, host] if host in (*_LOOPBACK, "::1") else ["*"]
+    return [*_LOOPBACK] if host in _LOOPBACK else ["*"]
 
 
 def _origin(url: str) -> str:

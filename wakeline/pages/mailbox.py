@@ -1,42 +1,31 @@
 """What is in the outbox folder, kept in memory and brought up to date by each look."""
 
-import email.parser
-import email.policy
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.errors import MessageError
-from email.header import decode_header, make_header
-from email.message import EmailMessage, Message
 from pathlib import Path
 from threading import Lock
 
 from wakeline.activation.esp.outbox import KEY
 from wakeline.clock import Clock
+from wakeline.pages.letters import Head, Letter, parse_head, parse_letter
 
 #: Most mails opened for one look; a search in a large outbox goes on at the next one.
 HEADS_PER_LOOK = 1_000
 #: A file system's clock ticks coarsely: a folder changed this recently may change again without a new time.
 SETTLE_MS = 2_000
 _HEAD_BYTES = 8_192
+# Fewer letters of a key are as likely a word: "ada", "face".
+_KEY_LETTERS = 8
 _SUFFIX = ".eml"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One line of the list; `at_ms` is when the file was written, in milliseconds since the epoch."""
-
-    key: str
-    at_ms: int
-    to: str
-    subject: str
-    campaign: str
+_CURSOR = re.compile(r"([0-9]{1,20})-([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Only this campaign, only mails with this text in key, address, subject or campaign; empty means all."""
+    """Which mails: those of a campaign, those with a text in address, subject or campaign or as key; "" for any."""
 
     campaign: str = ""
     text: str = ""
@@ -44,7 +33,9 @@ class Filter:
     def matches(self, head: Head) -> bool:
         if self.campaign and head.campaign != self.campaign:
             return False
-        return self.text.casefold() in f"{head.to}\n{head.subject}\n{head.campaign}\n{head.key}".casefold()
+        text = self.text.casefold()
+        named = len(text) >= _KEY_LETTERS and head.key.startswith(text)
+        return named or text in f"{head.to}\n{head.subject}\n{head.campaign}".casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,7 @@ class Mailbox:
         with self._lock:
             return {head.campaign for head in self._heads.values() if head.campaign}
 
-    def read(self, key: str) -> EmailMessage | None:
+    def read(self, key: str) -> Letter | None:
         """A whole mail; None when there is none of that key."""
         if not KEY.fullmatch(key):
             return None
@@ -97,7 +88,7 @@ class Mailbox:
             content = (self._folder / f"{key}{_SUFFIX}").read_bytes()
         except FileNotFoundError:
             return None
-        return email.parser.BytesParser(EmailMessage, policy=email.policy.default).parsebytes(content)
+        return parse_letter(key, content)
 
     def _page(self, before: str, limit: int) -> Listing:
         start = self._position(before)
@@ -142,22 +133,18 @@ class Mailbox:
                 yield position, head
 
     def _position(self, before: str) -> int:
-        time_ns, _, key = before.partition("-")
-        if not time_ns.isdecimal():
-            return 0
-        return bisect_right(self._newest_first, (-int(time_ns), key))
+        cursor = _CURSOR.fullmatch(before)
+        return bisect_right(self._newest_first, (-int(cursor[1]), cursor[2])) if cursor else 0
 
     def _refresh(self) -> None:
         try:
             changed_ns = self._folder.stat().st_mtime_ns
-        except FileNotFoundError:
+            settled = self._clock() - changed_ns // 1_000_000 > SETTLE_MS
+            if changed_ns != self._folder_time_ns or not settled:
+                self._scan()
+                self._folder_time_ns = changed_ns
+        except FileNotFoundError:  # Nothing has been sent yet, or somebody has tidied up.
             self._forget(set(self._times))
-            return
-        settled = self._clock() - changed_ns // 1_000_000 > SETTLE_MS
-        if changed_ns == self._folder_time_ns and settled:
-            return
-        self._scan()
-        self._folder_time_ns = changed_ns
 
     def _scan(self) -> None:
         names = os.listdir(self._folder)  # noqa: PTH208 - a Path for each of 50,000 names takes far longer.
@@ -185,31 +172,9 @@ class Mailbox:
                     content = file.read(_HEAD_BYTES)
             except FileNotFoundError:
                 return None  # Deleted since the scan; the next one forgets it.
-            self._heads[key] = _parse_head(key, self._times[key] // 1_000_000, content)
+            self._heads[key] = parse_head(key, self._times[key] // 1_000_000, content)
         return self._heads[key]
 
 
 def _cursor(negative_time_ns: int, key: str) -> str:
     return f"{-negative_time_ns}-{key}"
-
-
-def _parse_head(key: str, at_ms: int, content: bytes) -> Head:
-    # The old policy leaves headers as they are, which is ten times faster than parsing each.
-    message = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(content)
-    return Head(
-        key=key,
-        at_ms=at_ms,
-        to=_decoded(message, "To"),
-        subject=_decoded(message, "Subject"),
-        campaign=_decoded(message, "X-Wakeline-Campaign"),
-    )
-
-
-def _decoded(message: Message, name: str) -> str:
-    raw = " ".join(str(message.get(name, "")).split())
-    if "=?" not in raw:
-        return raw
-    try:
-        return str(make_header(decode_header(raw)))
-    except (MessageError, LookupError, ValueError):
-        return raw  # A file someone else put here; what it says is still worth showing.

@@ -1,8 +1,6 @@
 """The outbox page: the mails that the outbox ESP has written, newest first. Looking changes nothing."""
 
 from dataclasses import asdict
-from email.message import EmailMessage
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.templating import Jinja2Templates
 
 from wakeline.clock import Clock
+from wakeline.pages.letters import Letter
 from wakeline.pages.mailbox import Filter, Listing, Mailbox
 from wakeline.settings import Settings
 
@@ -49,21 +48,19 @@ class Outbox:
 
     def mail(self, request: Request) -> Response:
         """The list with a mail beside it."""
-        return self._show(request, self._opened(request))
+        return self._show(request, self._letter(request))
 
     def pane(self, request: Request) -> Response:
         """A mail alone, as a piece of the page."""
-        return self._templates.TemplateResponse(request, "outbox/mail.html", {"mail": self._opened(request)})
+        return self._templates.TemplateResponse(request, "outbox/mail.html", {"mail": self._letter(request)})
 
     def html(self, request: Request) -> Response:
         """A mail's HTML part, as it was sent, unable to run anything."""
-        content = _part(self._message(request), "html")
-        return HTMLResponse(content, headers={"Content-Security-Policy": MAIL_POLICY})
+        return HTMLResponse(self._letter(request).html, headers={"Content-Security-Policy": MAIL_POLICY})
 
     def eml(self, request: Request) -> Response:
         """The file, for a mail client."""
-        self._message(request)  # Answers 404 for anything but the key of a mail.
-        name = f"{request.path_params['key']}.eml"
+        name = f"{self._letter(request).key}.eml"
         return FileResponse(self._folder / name, media_type="message/rfc822", filename=name)
 
     def as_json(self, request: Request) -> Response:
@@ -71,7 +68,7 @@ class Outbox:
         wanted, listing = self._listing(request)
         return JSONResponse(asdict(listing) | {"campaigns": self._campaigns(wanted)})
 
-    def _show(self, request: Request, mail: dict[str, Any] | None) -> Response:
+    def _show(self, request: Request, mail: Letter | None) -> Response:
         wanted, listing = self._listing(request)
         context = {
             "listing": listing,
@@ -93,26 +90,8 @@ class Outbox:
         asked = {wanted.campaign} if wanted.campaign else set()
         return sorted(defined | self._mailbox.campaigns() | asked)
 
-    def _message(self, request: Request) -> EmailMessage:
-        message = self._mailbox.read(request.path_params["key"])
-        if message is None:
+    def _letter(self, request: Request) -> Letter:
+        letter = self._mailbox.read(request.path_params["key"])
+        if letter is None:
             raise HTTPException(404)
-        return message
-
-    def _opened(self, request: Request) -> dict[str, Any]:
-        message = self._message(request)
-        return {
-            "key": request.path_params["key"],
-            "subject": str(message["Subject"] or ""),
-            "sender": str(message["From"] or ""),
-            "to": str(message["To"] or ""),
-            "date": str(message["Date"] or ""),
-            "campaign": str(message["X-Wakeline-Campaign"] or ""),
-            "text": _part(message, "plain"),
-            "headers": [(name, str(value)) for name, value in message.items()],
-        }
-
-
-def _part(message: EmailMessage, subtype: str) -> str:
-    part = message.get_body((subtype,))
-    return str(part.get_content()) if part else ""
+        return letter

@@ -113,14 +113,20 @@ _BOOT = """
 <path d="M128 304 H334 V322 C334 330 328 334 320 334 H206 L198 324 L188 344 H132 C128 330 126 316 128 304 Z" fill="{deep}"/>
 """
 
-_CHELSEA = _BOOT + """
+_CHELSEA = (
+    _BOOT
+    + """
 <path d="M172 108 H202 C204 150 204 180 210 206 C196 214 182 210 172 200 C178 170 176 140 172 108 Z" fill="{deep}"/>
 <path d="M150 62 V84" stroke="{deep}" stroke-width="9"/>
 """
+)
 
-_LACED_BOOT = _BOOT + """
+_LACED_BOOT = (
+    _BOOT
+    + """
 <g stroke="{pale}" stroke-width="6"><path d="M196 128 L228 122"/><path d="M196 154 L228 148"/><path d="M198 180 L230 174"/><path d="M204 208 L236 198"/><path d="M222 230 L248 216"/></g>
 """
+)
 
 _BEANIE = """
 <path d="M98 262 C98 150 140 98 200 98 C260 98 302 150 302 262 Z" fill="{main}"/>

@@ -127,7 +127,6 @@ def _user_id(address: str) -> str:
     return f"user-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
-
 def _picks() -> list[Product]:
     """A mixed shelf for the home page: the second product of each category."""
     return [products_of(category)[1] for category in categories() if len(products_of(category)) > 1]

@@ -1,4 +1,4 @@
-"""The default event stream: an append-only log in one SQLite file, for one machine.
+"""The default event stream: an append-only log in one SQLite file on a local disk, for one machine.
 
 Any number of threads and processes append and read at once. A commit is synced to disk before `append`
 returns, and readers never wait for writers (write-ahead log, https://sqlite.org/wal.html).

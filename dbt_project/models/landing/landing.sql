@@ -14,7 +14,7 @@
 select
     ---------- offsets
     cast('', 'LowCardinality(String)') as stream,
-    cast(0, 'UInt16') as partition,
+    cast(0, 'UInt16') as `partition`,
     cast(0, 'UInt64') as offset,
 
     ---------- classification

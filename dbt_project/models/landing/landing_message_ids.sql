@@ -9,7 +9,7 @@
 -- The look-up of deduplication: where each accepted message stands in the stream.
 select
     message_id,
-    partition,
+    `partition`,
     offset
 from {{ ref('landing') }}
 where status = 'accepted'

@@ -1,4 +1,4 @@
-{{ config(engine='MergeTree()', order_by='product_id') }}
+{{ config(engine='Join(ANY, LEFT, product_id)') }}
 
 {%- set how_many = var('recommendations_per_product') %}
 
@@ -20,7 +20,7 @@ interests as (
         max(last_active_at) as active_at
     from {{ ref('product_states') }}
     group by id, product_id
-    order by id, active_at desc, product_id
+    order by id asc, active_at desc, product_id asc
     limit 20 by id
 
 ),
@@ -42,7 +42,7 @@ co_viewed as (
 
     select
         pairs.product_id as product_id,
-        groupArraySorted({{ how_many }})((-pairs.together_count, pairs.other_product_id, products.card)) as ranked
+        groupArraySorted({{ how_many }}) ((-pairs.together_count, pairs.other_product_id, products.card)) as ranked
     from pairs
     inner join products on pairs.other_product_id = products.product_id
     group by pairs.product_id
@@ -52,7 +52,7 @@ co_viewed as (
 bestsellers as (
 
     select
-        groupArraySorted({{ how_many * 2 }})((-purchased_quantity, -view_count, product_id, card)) as ranked
+        groupArraySorted({{ how_many * 2 }}) ((-purchased_quantity, -view_count, product_id, card)) as ranked
     from products
 
 ),
@@ -71,10 +71,10 @@ select
     arraySlice(
         arrayDistinct(
             arrayConcat(
-                arrayMap(product -> product.3, co_viewed.ranked),
+                arrayMap(product -> tupleElement(product, 3), co_viewed.ranked),
                 arrayFilter(
-                    card -> card.1 != every_product.product_id,
-                    arrayMap(product -> product.4, bestsellers.ranked)
+                    card -> tupleElement(card, 1) != every_product.product_id,
+                    arrayMap(product -> tupleElement(product, 4), bestsellers.ranked)
                 )
             )
         ),

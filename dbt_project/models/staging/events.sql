@@ -63,7 +63,7 @@ select
     user_id,
     anonymous_id,
     session_id,
-    partition,
+    `partition`,
     offset,
 
     ---------- event
@@ -88,13 +88,14 @@ select
     properties.total as total,
 
     ---------- products: one entry per line of a cart or an order, else the product the event is about
-    arrayMap(product -> product.1, products) as product_ids,
-    arrayMap(product -> product.2, products) as product_names,
-    arrayMap(product -> if(product.3 != '', product.3, properties.category), products) as product_categories,
-    arrayMap(product -> product.4, products) as product_prices,
-    arrayMap(product -> product.5, products) as product_quantities,
-    arrayMap(product -> product.6, products) as product_urls,
-    arrayMap(product -> product.7, products) as product_image_urls,
+    arrayMap(product -> tupleElement(product, 1), products) as product_ids,
+    arrayMap(product -> tupleElement(product, 2), products) as product_names,
+    arrayMap(product -> if(tupleElement(product, 3) != '', tupleElement(product, 3), properties.category), products)
+        as product_categories,
+    arrayMap(product -> tupleElement(product, 4), products) as product_prices,
+    arrayMap(product -> tupleElement(product, 5), products) as product_quantities,
+    arrayMap(product -> tupleElement(product, 6), products) as product_urls,
+    arrayMap(product -> tupleElement(product, 7), products) as product_image_urls,
 
     ---------- timestamps
     occurred_at,

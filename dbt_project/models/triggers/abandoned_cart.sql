@@ -21,7 +21,7 @@ carts as (
         min(products.last_added_at) as first_added_at,
         any(products.currency) as currency,
         sum(products.price * products.cart_quantity) as total,
-        groupArraySorted(8)((
+        groupArraySorted(8) ((
             -toUnixTimestamp64Milli(products.last_added_at), products.product_id, products.name, products.price,
             products.currency, products.url, products.image_url, products.cart_quantity
         )) as ranked
@@ -32,38 +32,31 @@ carts as (
         and products.last_added_at > persons.last_order_at
     group by products.profile_id
 
-),
-
-abandoned as (
-
-    select
-        *,
-        ranked[1].2 as lead_product_id
-    from carts
-    where
-        last_added_at <= {{ as_of() }} - interval {{ var('abandoned_cart_after_seconds') }} second
-        and last_added_at > {{ as_of() }} - interval 2 day
-
 )
 
 select
     ---------- contract
-    abandoned.profile_id as profile_id,
-    concat('cart/', if(abandoned.cart_id != '', abandoned.cart_id, toString(toDate(abandoned.first_added_at)))) as occurrence_key,
-    abandoned.last_added_at + interval {{ var('abandoned_cart_after_seconds') }} second as occurred_at,
-    abandoned.last_added_at + interval {{ var('abandoned_cart_after_seconds') }} second + interval 1 day as expires_at,
+    carts.profile_id as profile_id,
+    concat('cart/', if(carts.cart_id != '', carts.cart_id, toString(toDate(carts.first_added_at)))) as occurrence_key,
+    carts.last_added_at + interval {{ var('abandoned_cart_after_seconds') }} second as occurred_at,
+    carts.last_added_at + interval {{ var('abandoned_cart_after_seconds') }} second + interval 1 day as expires_at,
 
     ---------- context
-    abandoned.cart_id as cart_id,
-    abandoned.currency as currency,
-    round(abandoned.total, 2) as total,
+    carts.cart_id as cart_id,
+    carts.currency as currency,
+    round(carts.total, 2) as total,
     cast(
         arrayMap(
-            product -> (product.2, product.3, product.4, product.5, product.6, product.7, product.8), abandoned.ranked
+            product -> (
+                tupleElement(product, 2), tupleElement(product, 3), tupleElement(product, 4), tupleElement(product, 5),
+                tupleElement(product, 6), tupleElement(product, 7), tupleElement(product, 8)
+            ),
+            carts.ranked
         ),
         'Array({{ ordered_product_type() }})'
     ) as products,
-    {{ recommended_or_bestsellers('related.recommended') }} as recommendations
-from abandoned
-left join {{ recommendations_for('select lead_product_id from abandoned') }} as related
-    on abandoned.lead_product_id = related.product_id
+    {{ recommended_with("tupleElement(carts.ranked[1], 2)") }} as recommendations
+from carts
+where
+    carts.last_added_at <= {{ as_of() }} - interval {{ var('abandoned_cart_after_seconds') }} second
+    and carts.last_added_at > {{ as_of() }} - interval 2 day

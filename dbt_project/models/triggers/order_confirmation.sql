@@ -8,9 +8,7 @@ with orders as (
 
 confirmed as (
 
-    select
-        *,
-        if(empty(products), '', products[1].1) as lead_product_id
+    select *
     from orders
     where
         completed_at > {{ as_of() }} - interval 1 day
@@ -31,9 +29,7 @@ select
     confirmed.total as total,
     confirmed.products as products,
     arrayFilter(
-        product -> not has(arrayMap(line -> line.1, confirmed.products), product.1),
-        {{ recommended_or_bestsellers('related.recommended') }}
+        product -> not has(arrayMap(line -> tupleElement(line, 1), confirmed.products), tupleElement(product, 1)),
+        {{ recommended_with("if(empty(confirmed.products), '', tupleElement(confirmed.products[1], 1))") }}
     ) as recommendations
 from confirmed
-left join {{ recommendations_for('select lead_product_id from confirmed') }} as related
-    on confirmed.lead_product_id = related.product_id

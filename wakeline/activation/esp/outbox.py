@@ -16,6 +16,8 @@ from wakeline.clock import Clock, to_datetime
 #: A mail's key names its file; hex cannot lead out of the folder.
 KEY = re.compile(r"[0-9a-f]{1,128}")
 RETRY_SECONDS = 5.0
+# Folded at the usual 78 a key goes to a line of its own and may be read back with a blank: CPython issue 124452.
+_POLICY = SMTP.clone(max_line_length=998)
 
 
 class OutboxEsp:
@@ -75,7 +77,7 @@ def to_message(mail: Mail, at_ms: int) -> EmailMessage:
 
     Raises ValueError when an address or a header cannot be written as one, as for a line break in it.
     """
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["From"] = parse_mailbox(mail.sender)
     message["To"] = parse_address(mail.to)
     _set_subject(message, mail.subject)
@@ -91,7 +93,7 @@ def to_message(mail: Mail, at_ms: int) -> EmailMessage:
 def _set_subject(message: EmailMessage, subject: str) -> None:
     message["Subject"] = subject
     if not subject.isascii():
-        # EmailMessage loses spaces, or joins two encoded words, where it folds them: CPython issues 92081, 144156.
+        # EmailMessage loses spaces between encoded words, or joins the words: CPython issues 92081, 144156.
         del message["Subject"]
         message.set_raw("Subject", Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n"))
 
