@@ -16,6 +16,5 @@ def definitions() -> dg.Definitions:
         assets=[*streaming_specs(), build_dbt_assets()],
         jobs=[resident_lane, batch_models, rebuild_dbt_models, check_dbt_models],
         sensors=[lane_sensor, batch_models_sensor],
-        schedules=[dg.ScheduleDefinition(job=check_dbt_models, cron_schedule="7 * * * *")],
         resources={"dbt": dbt_resource()},
     )

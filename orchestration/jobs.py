@@ -4,11 +4,10 @@ import dagster as dg
 
 BATCH_GROUP = "marts"
 
-#: Recommendations and product tables.
 batch_models = dg.define_asset_job(
     "batch_models",
-    selection=dg.AssetSelection.groups(BATCH_GROUP),
-    description="Builds the batch models (products, recommendations) and runs their tests.",
+    selection=dg.AssetSelection.groups(BATCH_GROUP) | dg.AssetSelection.all_asset_checks(),
+    description="Builds the batch models (products, recommendations) and runs the dbt tests of all models.",
     executor_def=dg.in_process_executor,
 )
 

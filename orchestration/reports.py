@@ -8,6 +8,17 @@ from orchestration.streaming import EVENT_STREAM, SENDS, campaign_key
 from wakeline.clock import to_iso
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.pipeline.reporting import Report
+from wakeline.pipeline.triggers import LiveModels
+
+#: Profile models that are views over the states.
+MERGED_VIEWS = (
+    "profile_members",
+    "persons",
+    "person_categories",
+    "person_products",
+    "person_sessions",
+    "person_orders",
+)
 
 Metadata = Mapping[str, dg.MetadataValue | int | float | str]
 
@@ -24,6 +35,14 @@ def materializations(report: Report, streamed_models: Sequence[str]) -> Iterator
         yield dg.AssetMaterialization(campaign_key(campaign), metadata=_campaign(report, campaign))
     if report.decisions or report.outcomes:
         yield dg.AssetMaterialization(SENDS, metadata=_sends(report))
+
+
+def deployed_views(models: LiveModels) -> Iterator[dg.AssetMaterialization]:
+    """Said once per run: views hold no rows, what can change of them is their definition."""
+    for model in (models.candidates, models.contacts, *models.triggers):
+        yield dg.AssetMaterialization(model.name, metadata={"definition_hash": model.definition_hash})
+    for name in MERGED_VIEWS:
+        yield dg.AssetMaterialization(name)
 
 
 def _offsets(report: Report) -> Metadata:

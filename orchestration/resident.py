@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from orchestration.configuration import settings
-from orchestration.reports import materializations
+from orchestration.configuration import live_models, settings
+from orchestration.reports import deployed_views, materializations
 from wakeline.clock import system_clock
 from wakeline.pipeline.factory import LANE, open_micro_batches
 from wakeline.pipeline.microbatch import MicroBatches
@@ -28,6 +28,7 @@ STREAMED_MODELS = (
     "session_states",
     "order_states",
     "identity_states",
+    "wakeups",
 )
 
 
@@ -64,6 +65,8 @@ def _reporting(context: dg.OpExecutionContext, buffer: ReportBuffer, batches: Mi
             context.log_event(event)
 
     def loop() -> None:
+        for event in deployed_views(live_models()):
+            context.log_event(event)
         while not done.wait(settings().lane.report_seconds):
             report()
             retain(batches, settings().stream.retention_hours)

@@ -720,7 +720,7 @@ def test_a_port_in_use_is_one_sentence_that_names_the_setting(tmp_path: Path) ->
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(data_dir=tmp_path, collector=CollectorSettings(port=port, write_key=WRITE_KEY))
-        with pytest.raises(WakelineError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*collector\.port"):
+        with pytest.raises(WakelineError, match=rf"cannot listen on 127\.0\.0\.1:{port} \([^:]+\); .*collector\.port"):
             serve(settings, lambda: 0)
 
 

@@ -18,7 +18,7 @@ from wakeline.errors import WakelineError
 from wakeline.pages import mailbox
 from wakeline.pages.app import create_app
 from wakeline.pages.images import product_image
-from wakeline.pages.letters import Head
+from wakeline.pages.letters import Head, parse_head
 from wakeline.pages.mailbox import Filter, Mailbox
 from wakeline.pages.server import serve
 from wakeline.play.catalogue import categories, products
@@ -174,12 +174,11 @@ def test_only_the_mails_that_are_shown_are_opened(
     client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    parse = mailbox.parse_head
     monkeypatch.setattr("wakeline.pages.outbox.PAGE_SIZE", 3)
 
     def watched(key: str, at_ms: int, content: bytes) -> Head:
         opened.append(key)
-        return parse(key, at_ms, content)
+        return parse_head(key, at_ms, content)
 
     monkeypatch.setattr(mailbox, "parse_head", watched)
     for number in range(1, 8):

@@ -27,6 +27,8 @@ _REPORT_NAME = "demo-report.json"
 #: After the traffic is through, how long its last wake-ups and sends may take.
 _SETTLE_SECONDS = 120
 _REFRESH_SECONDS = 1.0
+#: Pause between two lines where there is no terminal to draw on.
+_LINE_SECONDS = 5.0
 
 
 @click.command()
@@ -131,13 +133,13 @@ def _watch_until_settled(
     before = build_report(settings, system_clock)["received"]
     posted: int | None = None
     deadline = None
-    with Live(console=console, refresh_per_second=2, transient=not console.is_terminal) as live:
+    with _Watcher(console) as watcher:
         while True:
             check()
             if posted is None and traffic.poll() is not None:
                 posted = _posted(traffic)
                 deadline = time.monotonic() + _SETTLE_SECONDS
-            live.update(_view(build_report(settings, system_clock)))
+            watcher.show(build_report(settings, system_clock))
             reason = "the traffic is still playing" if posted is None else unsettled(settings, before + posted)
             if reason is None:
                 return
@@ -149,19 +151,45 @@ def _watch_until_settled(
 def _watch_until_signalled(
     settings: Settings, traffic: "subprocess.Popen[bytes]", check: Callable[[], None], console: Console
 ) -> None:
-    with Live(console=console, refresh_per_second=2) as live:
+    with _Watcher(console) as watcher:
 
         def refresh() -> None:
             check()
             if traffic.poll() not in (None, 0):
                 _posted(traffic)
-            live.update(_view(build_report(settings, system_clock)))
+            watcher.show(build_report(settings, system_clock))
 
         until_signalled(refresh)
 
 
-def _view(report: dict[str, Any]) -> Group:
-    return Group(*report_tables(report))
+class _Watcher:
+    """The live report: tables that stay in place on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
+        self._said_at = 0.0
+
+    def __enter__(self) -> "_Watcher":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, report: dict[str, Any]) -> None:
+        if self._console.is_terminal:
+            self._live.update(Group(*report_tables(report)))
+        elif time.monotonic() - self._said_at > _LINE_SECONDS:
+            self._said_at = time.monotonic()
+            self._console.print(_line(report))
+
+
+def _line(report: dict[str, Any]) -> str:
+    sent = ", ".join(f"{name} {states.get('sent', 0)}" for name, states in sorted(report["sends"].items()))
+    return f"{report['received']:,} events, {report['profiles']:,} profiles, sent: {sent or 'nothing yet'}"
 
 
 def _write_report(settings: Settings, console: Console) -> None:

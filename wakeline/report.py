@@ -76,11 +76,11 @@ def _profiles(settings: Settings) -> int:
 
 def _sends(engine: Engine) -> dict[str, dict[str, int]]:
     state = sa.case((sends.c.state == "skipped", "skipped:" + sends.c.reason), else_=sends.c.state)
-    query = sa.select(sends.c.campaign, state, sa.func.count()).group_by(sends.c.campaign, state)
+    query = sa.select(sends.c.campaign, state.label("name"), sa.func.count().label("rows"))
     found: dict[str, dict[str, int]] = {}
     with engine.connect().execution_options(read_only=True) as connection:
-        for campaign, name, count in connection.execute(query).tuples():
-            found.setdefault(campaign, {})[name] = count
+        for row in connection.execute(query.group_by(sends.c.campaign, state)).mappings():
+            found.setdefault(row["campaign"], {})[row["name"]] = row["rows"]
     return found
 
 

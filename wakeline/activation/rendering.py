@@ -95,13 +95,13 @@ class Renderer:
         if compiled is None:
             raise RenderError(f"There is no campaign '{campaign}'; add its folder or correct its name.")
         recipient = _recipient(campaign, profile.get("email"))
-        profile_id = str(profile.get("profile_id", ""))
+        token = self._sign_open(key, campaign, str(profile.get("profile_id", "")))
         variables = {
             "profile": profile,
             "context": context,
             "campaign": {"name": campaign},
             "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
-            "open_pixel_url": pixel_url(self._public_url, self._sign_open(key, campaign, profile_id)),
+            "open_pixel_url": pixel_url(self._public_url, token),
         }
         html = _html(campaign, _filled(campaign, compiled.body, variables))
         return Mail(

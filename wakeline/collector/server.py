@@ -17,6 +17,9 @@ from wakeline.streams.factory import open_stream
 # that closes a connection just as a request comes in.
 KEEP_ALIVE_SECONDS = 75
 
+# Connections that wait to be accepted.
+BACKLOG = 2048
+
 # Requests in flight get this long to finish at a stop; a supervisor's own patience must be longer.
 STOP_SECONDS = 8
 
@@ -51,11 +54,16 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
 
 
 def _listen(settings: CollectorSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Not socket.create_server, whose error says the address twice.
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise WakelineError(
             f"The collector cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
             "stop what uses it, or change collector.port or collector.host."
         ) from error
+    return listener

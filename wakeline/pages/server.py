@@ -27,7 +27,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # What follows repeats the address.
         raise WakelineError(
-            f"The pages cannot listen on {host} port {port} ({error.strerror}); "
+            f"The pages cannot listen on {host} port {port} ({reason}); "
             "stop what uses it or set pages.port (or pages.host) to another."
         ) from error

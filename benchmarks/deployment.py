@@ -1,0 +1,93 @@
+"""A fresh stack for the benchmark: its own folder and ports, nothing of the user's settings."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wakeline.settings import Settings, load_settings
+
+#: In the repository and not in a temporary folder, which may be memory: durable writes must cost what they cost.
+FOLDER = Path(__file__).resolve().parent.parent / ".wakeline-bench"
+_PORTS = ("collector.port", "warehouse.port", "warehouse.native_port", "pages.port", "dagster.port", "dagster.code_port")
+_RUNS = """query($filter: RunsFilter) { runsOrError(filter: $filter) {
+  ... on Runs { results { runId jobName status startTime endTime } } } }"""
+_TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
+_SECONDS = 30.0
+
+
+def fresh_settings() -> tuple[Settings, Path]:
+    """Settings of an empty deployment, and the file they are in; what an earlier benchmark left is removed."""
+    for name in [name for name in os.environ if name.startswith("WAKELINE_")]:
+        del os.environ[name]
+    remove()
+    FOLDER.mkdir()
+    (FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
+    path = FOLDER / "wakeline.toml"
+    path.write_text(settings_text(_free_ports(len(_PORTS))), encoding="utf-8")
+    return load_settings(path), path
+
+
+def remove() -> None:
+    """Delete the deployment's folder."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def settings_text(ports: list[int]) -> str:
+    """The settings file: the defaults but for ports and folders."""
+    sections: dict[str, list[str]] = {}
+    for name, port in zip(_PORTS, ports, strict=True):
+        section, key = name.split(".")
+        sections.setdefault(section, []).append(f"{key} = {port}")
+    sections["activation"] = [f'public_url = "http://127.0.0.1:{ports[0]}"']
+    parts = ['project_dir = ".."\ndata_dir = "."']
+    parts += ["\n".join((f"[{section}]", *lines)) for section, lines in sections.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Dagster:
+    """The web server's GraphQL, as its own pages use it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = f"http://{settings.dagster.host}:{settings.dagster.port}/graphql"
+
+    def runs(self, **wanted: object) -> list[dict[str, Any]]:
+        """Runs with runId, jobName, status, startTime and endTime; `wanted` is a RunsFilter."""
+        found: list[dict[str, Any]] = self._ask(_RUNS, {"filter": wanted})["runsOrError"]["results"]
+        return found
+
+    def terminate(self, run_id: str) -> None:
+        """Cancel a run, as the button in the pages does."""
+        self._ask(_TERMINATE, {"run": run_id})
+
+    def _ask(self, query: str, variables: dict[str, object]) -> dict[str, Any]:
+        answer = httpx.post(self._url, json={"query": query, "variables": variables}, timeout=_SECONDS)
+        data: dict[str, Any] = answer.raise_for_status().json()["data"]
+        return data
+
+
+def overlapping(runs: list[dict[str, Any]], begin: float, end: float) -> list[str]:
+    """Names of the jobs whose runs took part of the time between two moments, in seconds since 1970."""
+    return sorted(
+        {run["jobName"] for run in runs if run["startTime"] and run["startTime"] < end and begin < (run["endTime"] or end)}
+    )
+
+
+def mails(settings: Settings) -> int:
+    """Mails in the outbox."""
+    return sum(1 for _ in settings.outbox_dir.glob("*.eml"))
+
+
+Say = Callable[[str], None]

@@ -1,0 +1,107 @@
+"""What stream, lane and ledger say about a step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from summary import summary
+from traffic import scheduled_at_ms
+
+from wakeline.clock import system_clock
+from wakeline.database import open_database, sends
+from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.reading import unread_count
+from wakeline.settings import Settings
+from wakeline.streams.factory import open_stream
+
+CAMPAIGN = "order_confirmation"
+DUE = "due_at_ms"
+#: Each stage ends where its column says and begins where the one before ended. The collector's clock starts when it
+#: has read the headers; `posted` is what came before: waiting for the generator, the socket and the event loop.
+STAGES = (
+    ("posted", DUE, "received_at_ms"),
+    ("collected", "received_at_ms", "appended_at_ms"),
+    ("streamed", "appended_at_ms", "read_at_ms"),
+    ("ingested", "read_at_ms", "ingested_at_ms"),
+    ("evaluated", "ingested_at_ms", "evaluated_at_ms"),
+    ("claimed", "evaluated_at_ms", "claimed_at_ms"),
+    ("esp_accepted", "claimed_at_ms", "esp_accepted_at_ms"),
+    ("total", "received_at_ms", "esp_accepted_at_ms"),
+    ("total_from_due", DUE, "esp_accepted_at_ms"),
+)
+_ORDER = "order/"
+_COLUMNS = sorted({name for _, *pair in STAGES for name in pair} - {DUE})
+_OPEN = ("claimed", "retry")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events not processed yet, and the age of the oldest."""
+
+    events: int
+    lag_seconds: float
+
+
+class Gauge:
+    """Looks at a running deployment from outside; close it at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = open_database(settings.ledger_path)
+        self._stream = open_stream(settings, system_clock)
+        self._lanes = LaneStore(self._engine, settings.stream.name)
+
+    def backlog(self) -> Backlog:
+        """How far processing is behind the stream."""
+        committed, heads = self._lanes.committed(), self._stream.heads()
+        oldest = [
+            record.appended_at_ms
+            for head in heads
+            if head.next > (first := committed.get(head.partition, 0))
+            for record in self._stream.read(head.partition, first, 1, 1)
+        ]
+        lag_ms = system_clock() - min(oldest) if oldest else 0
+        return Backlog(unread_count(heads, committed), max(0, lag_ms) / 1000)
+
+    def is_drained(self) -> bool:
+        """Whether every event is processed and every send is settled."""
+        if self.backlog().events:
+            return False
+        query = sa.select(sa.func.count()).where(sends.c.state.in_(_OPEN))
+        return self._read(query)[0]["count_1"] == 0
+
+    def sends(self, step: str) -> list[dict[str, Any]]:
+        """The ledger's rows of a step's orders, with the time each order was due to be posted."""
+        columns = [sends.c[name] for name in ("state", "reason", "occurrence_key", *_COLUMNS)]
+        query = sa.select(*columns).where(
+            sends.c.campaign == CAMPAIGN, sends.c.occurrence_key.startswith(f"{_ORDER}{step}-", autoescape=True)
+        )
+        return [{**row, DUE: scheduled_at_ms(row["occurrence_key"])} for row in self._read(query)]
+
+    def states(self) -> dict[str, int]:
+        """State of a send -> how many, all campaigns together."""
+        query = sa.select(sends.c.state, sa.func.count().label("sends")).group_by(sends.c.state)
+        return {row["state"]: row["sends"] for row in self._read(query)}
+
+    def orders_decided(self, benchmark: str) -> tuple[int, int]:
+        """How many decisions there are on the benchmark's orders, and on how many different ones."""
+        key = sends.c.occurrence_key
+        query = sa.select(sa.func.count().label("decisions"), sa.func.count(key.distinct()).label("orders")).where(
+            sends.c.campaign == CAMPAIGN, key.startswith(f"{_ORDER}{benchmark}", autoescape=True)
+        )
+        [row] = self._read(query)
+        return row["decisions"], row["orders"]
+
+    def close(self) -> None:
+        self._stream.close()
+        self._engine.dispose()
+
+    def _read(self, query: sa.Select[Any]) -> Sequence[Mapping[str, Any]]:
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def latencies(rows: Sequence[Mapping[str, Any]], from_ms: float) -> dict[str, dict[str, float]]:
+    """Stage -> percentiles in milliseconds, of the mails sent about orders that were due from `from_ms` on."""
+    sent = [row for row in rows if row["state"] == "sent" and row[DUE] >= from_ms]
+    return {stage: summary([row[end] - row[begin] for row in sent]) for stage, begin, end in STAGES}

@@ -1,0 +1,141 @@
+"""A ledger with its lane, intended sends, and an ESP that writes down what it is asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from support.clocks import DAY_MS, HOUR_MS, NOW_MS
+from wakeline.activation.claims import Claim, Decided, Intended, Stages
+from wakeline.activation.consent import Consent, Suppression
+from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
+from wakeline.activation.gates import Cap
+from wakeline.activation.ledger import Ledger
+from wakeline.activation.mailer import Answer
+from wakeline.database import sends
+from wakeline.pipeline.lanes import LaneStore, Lease
+
+LANE = "0"
+LEASE_MS = 10_000
+MARKETING_CAP = Cap(sends=3, window_ms=168 * HOUR_MS)
+
+
+class RecordingEsp:
+    """Accepts every mail, or answers what `answer` says, and keeps each request in order."""
+
+    name = "recording"
+
+    def __init__(self, takes_idempotency_key: bool = False, answer: Callable[[Mail], Outcome] | None = None) -> None:
+        self.takes_idempotency_key = takes_idempotency_key
+        self.requests: list[Mail] = []
+        self.answer = answer or (lambda mail: Accepted(f"id-{mail.key}"))
+        self._lock = Lock()
+
+    def send(self, mail: Mail) -> Outcome:
+        outcome = self.answer(mail)
+        with self._lock:
+            self.requests.append(mail)
+        return outcome
+
+    @property
+    def keys(self) -> list[str]:
+        """The key of each request."""
+        return [mail.key for mail in self.requests]
+
+
+@dataclass
+class Book:
+    """A ledger database, and the shortest way to everything in it."""
+
+    engine: Engine
+    lanes: LaneStore = field(init=False)
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lanes = LaneStore(self.engine, "events")
+        self.ledger = Ledger(self.engine, MARKETING_CAP)
+
+    def hold(self, holder: str = "run-1", now_ms: int = NOW_MS) -> Lease:
+        """A lease on the lane, which must be free."""
+        lease = self.lanes.acquire(LANE, holder, now_ms, LEASE_MS)
+        assert lease is not None
+        return lease
+
+    def take_over(self, lease: Lease, holder: str = "run-2") -> Lease:
+        """The lane's next lease: the given one is lost."""
+        self.lanes.release(lease)
+        return self.hold(holder)
+
+    def claim(self, lease: Lease, *intended: Intended, now_ms: int = NOW_MS) -> list[Decided]:
+        """Decide these sends in one call."""
+        return self.ledger.claim(lease, intended, lease.holder, {0: (0, 1)}, now_ms)
+
+    def say(self, lease: Lease, *said: Consent | Suppression) -> None:
+        """Record consents and suppressions, each in a call of its own, in this order."""
+        for one in said:
+            consents = [one] if isinstance(one, Consent) else []
+            suppressions = [one] if isinstance(one, Suppression) else []
+            self.ledger.record(lease, consents, suppressions)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every send, by key."""
+        with self.engine.connect().execution_options(read_only=True) as connection:
+            found = connection.execute(sa.select(sends).order_by(sends.c.idempotency_key)).mappings()
+            return [dict(row) for row in found]
+
+    def row(self, one: Intended) -> dict[str, Any]:
+        """The row of a send."""
+        [found] = [row for row in self.rows() if row["idempotency_key"] == one.key]
+        return found
+
+    def states(self) -> list[tuple[str, str]]:
+        """(state, reason) of every send, sorted."""
+        return sorted((row["state"], row["reason"]) for row in self.rows())
+
+
+def intended(occurrence: str = "order/1", *, ids: Sequence[str] = ("user:ann",), **changes: Any) -> Intended:
+    """A transactional send to Ann; the first id is the profile's."""
+    one = Intended(
+        campaign="order_confirmation",
+        campaign_class="transactional",
+        purpose=None,
+        campaign_hash="campaign-1",
+        cap=None,
+        profile_id=ids[0],
+        ids=tuple(ids),
+        occurrence_key=occurrence,
+        occurred_at_ms=NOW_MS,
+        expires_at_ms=NOW_MS + DAY_MS,
+        trigger_hash="trigger-1",
+        message_ids=("message-1",),
+        address="ann@example.com",
+        contact={"profile_id": ids[0], "ids": list(ids), "email": "ann@example.com"},
+        context={},
+        stages=Stages(NOW_MS, NOW_MS, NOW_MS, NOW_MS, NOW_MS),
+    )
+    return replace(one, **changes)
+
+
+def marketing(occurrence: str = "cart/1", *, ids: Sequence[str] = ("user:ann",), **changes: Any) -> Intended:
+    """A marketing send to Ann, who must have agreed to marketing."""
+    defaults = {"campaign": "abandoned_cart", "campaign_class": "marketing", "purpose": "marketing"}
+    return intended(occurrence, ids=ids, **{**defaults, **changes})
+
+
+def granted(subject: str = "user:ann", at_ms: int = NOW_MS - DAY_MS, message_id: str = "yes") -> Consent:
+    """A yes to marketing."""
+    return Consent(subject, "marketing", True, at_ms, message_id)
+
+
+def refused(subject: str = "user:ann", at_ms: int = NOW_MS - HOUR_MS, message_id: str = "no") -> Consent:
+    """A no to marketing."""
+    return Consent(subject, "marketing", False, at_ms, message_id)
+
+
+def answered(claim: Claim | None, outcome: Outcome, at_ms: int = NOW_MS) -> Answer:
+    """What the ESP said to a claim that was made."""
+    assert claim is not None
+    return Answer(claim, outcome, at_ms)

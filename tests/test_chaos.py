@@ -1,0 +1,268 @@
+"""The real stack with a process killed in the middle of the traffic: nothing is lost, nothing is sent twice."""
+
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from support.stack import LEASE_SECONDS, RunningStack, await_that, is_alive, is_free, stop_process
+
+from wakeline.clock import system_clock
+from wakeline.database import offsets, sends
+from wakeline.report import build_report
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+# Everything below is filled in the same insert as landing: a difference is a view that lost or repeated a batch.
+_VIEW_TOTALS = """
+    SELECT
+        (SELECT count() FROM landing_message_ids) AS message_ids,
+        (SELECT count() FROM events) AS events,
+        (SELECT sum(event_count) FROM person_states) AS of_persons,
+        (SELECT sum(event_count) FROM session_states) AS of_sessions,
+        (SELECT sum(view_count) FROM product_states) AS product_views,
+        (SELECT sum(engaged_ms) FROM category_states) AS engaged_ms,
+        (SELECT count() FROM wakeups) AS wakeups
+"""
+_TRIGGERS = ("abandoned_cart", "category_dwell", "order_confirmation")
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """A process was struck; `generation` is the lane's fencing token at that moment."""
+
+    pid: int
+    at_ms: int
+    generation: int
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    running = RunningStack(tmp_path_factory.mktemp("chaos"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tells a measurement to whoever runs the tests, captured output or not."""
+    return lambda text: request.config.get_terminal_writer().line(f"\n{text}")
+
+
+def test_a_killed_run_is_replaced_and_nothing_is_lost_or_sent_twice(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    blow = play_with_a_kill(stack, seed=9001, victim=stack.worker)
+
+    assert stack.lane().fencing_token > blow.generation
+    assert_sending_went_on(stack, blow)
+    assert_everything_adds_up(stack)
+    say(recovery(stack, "resident run", blow))
+
+
+def test_a_killed_code_server_comes_back_and_its_run_ends_itself_and_is_replaced(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    orphan = []
+
+    def code_server() -> int:
+        orphan.append(stack.worker())
+        return stack.program("code")
+
+    blow = play_with_a_kill(stack, seed=9002, victim=code_server)
+
+    assert stack.program("code") != blow.pid
+    assert not is_alive(orphan[0])
+    assert stack.lane().fencing_token > blow.generation
+    assert_sending_went_on(stack, blow)
+    assert_everything_adds_up(stack)
+    say(recovery(stack, "code server", blow))
+
+
+def test_a_killed_warehouse_comes_back_with_every_batch_counted_once(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    blow = play_with_a_kill(stack, seed=9003, victim=lambda: stack.program("warehouse"))
+
+    assert stack.program("warehouse") != blow.pid
+    assert_sending_went_on(stack, blow)
+    assert_everything_adds_up(stack)
+    say(recovery(stack, "warehouse", blow))
+
+
+def test_a_killed_collector_comes_back_and_what_it_had_answered_is_kept(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    blow = play_with_a_kill(stack, seed=9004, victim=lambda: stack.program("collector"))
+
+    assert stack.program("collector") != blow.pid
+    assert_sending_went_on(stack, blow)
+    assert_everything_adds_up(stack)
+    say(recovery(stack, "collector", blow))
+
+
+def test_a_run_that_stood_still_beyond_its_lease_ends_itself_and_writes_nothing_more(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    with stack.play(seed=9005) as play:
+        play.await_middle()
+        blow = strike(stack, stack.worker, lambda pid: stop_outside_of_transactions(stack.settings.ledger_path, pid))
+        try:
+            await_that("a successor has the lane", lambda: stack.lane().fencing_token > blow.generation, 60)
+            play.finish()
+            stack.await_settled()
+            assert_everything_adds_up(stack)
+            before = everything_written(stack)
+        finally:
+            os.kill(blow.pid, signal.SIGCONT)
+    await_that("the woken run has ended", lambda: not is_alive(blow.pid), 30)
+
+    assert everything_written(stack) == before
+    assert blow.at_ms + LEASE_SECONDS * 1000 < system_clock()
+    assert_sending_went_on(stack, blow)
+    say(recovery(stack, "standing run", blow))
+
+
+def test_a_stop_leaves_no_process_and_a_second_start_goes_on_where_it_was(stack: RunningStack) -> None:
+    with stack.play(seed=9006) as play:
+        play.await_middle()
+        generation = stack.lane().fencing_token
+        stack.stop()
+
+        assert stack.leftovers() == {}
+        assert [name for name, port in stack.ports().items() if not is_free(port)] == []
+        mails = stack.mails()
+        stopped_at_ms = system_clock()
+
+        stack.start()
+        play.finish()
+    stack.await_settled()
+
+    assert stack.lane().fencing_token > generation
+    assert stack.mails().items() > mails.items()
+    assert_sending_went_on(stack, Blow(0, stopped_at_ms, generation))
+    assert_everything_adds_up(stack)
+
+
+def play_with_a_kill(stack: RunningStack, seed: int, victim: Callable[[], int]) -> Blow:
+    """A play whose victim is killed in its middle; returns when all of it is settled."""
+    with stack.play(seed) as play:
+        play.await_middle()
+        blow = strike(stack, victim, lambda pid: os.kill(pid, signal.SIGKILL))
+        play.finish()
+    stack.await_settled()
+    assert not is_alive(blow.pid)
+    return blow
+
+
+def strike(stack: RunningStack, victim: Callable[[], int], how: Callable[[int], None]) -> Blow:
+    """Find the victim and strike it."""
+    pid, generation = victim(), stack.lane().fencing_token
+    how(pid)
+    return Blow(pid, system_clock(), generation)
+
+
+def stop_outside_of_transactions(ledger_path: Path, pid: int) -> None:
+    """SIGSTOP while the victim cannot be in a transaction: it would take SQLite's lock, and all others, with it."""
+    with closing(sqlite3.connect(ledger_path, isolation_level=None, timeout=30)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        stop_process(pid)
+        connection.execute("ROLLBACK")
+
+
+def assert_sending_went_on(stack: RunningStack, blow: Blow) -> None:
+    """Mails were evaluated, claimed and accepted after the blow; under a newer token where there is one."""
+    later = stack.ledger(
+        sa.select(sends.c.fencing_token).where(sends.c.state == "sent", sends.c.evaluated_at_ms > blow.at_ms)
+    )
+    assert later, "No mail was sent after the blow."
+    newest = stack.lane().fencing_token
+    assert newest in {row["fencing_token"] for row in later}
+
+
+def assert_everything_adds_up(stack: RunningStack) -> None:
+    """Stream, warehouse, ledger and outbox against each other and against what the simulator generated."""
+    whole = {one["messageId"]: one for one in stack.messages if is_whole(one)}
+    report = build_report(stack.settings, system_clock)
+    assert report["received"] == report["accepted"] + report["duplicate"] + report["quarantined"]
+    assert report["received"] >= len(stack.messages)
+    assert report["accepted"] == len(whole)
+    assert {row[0] for row in stack.warehouse("SELECT message_id FROM landing WHERE status = 'accepted'")} == set(whole)
+    assert list(stack.warehouse(_VIEW_TOTALS)[0]) == view_totals(list(whole.values()))
+    assert_ledger_and_outbox_agree(stack)
+    assert_everything_that_happened_was_decided(stack, list(whole.values()))
+
+
+def is_whole(message: dict[str, Any]) -> bool:
+    """Whether the simulator left the message in one piece."""
+    return bool(
+        (message.get("anonymousId") or message.get("userId")) and (message["type"] != "track" or "event" in message)
+    )
+
+
+def view_totals(messages: list[dict[str, Any]]) -> list[int]:
+    """What the views must add up to, in the order of _VIEW_TOTALS."""
+    count, events = len(messages), [one.get("event") for one in messages]
+    engaged = [one["properties"] for one in messages if one.get("event") == "Page Engaged"]
+    engaged_ms = sum(one["engaged_seconds"] * 1000 for one in engaged if one.get("category"))
+    return [count, count, count, count, events.count("Product Viewed"), engaged_ms, events.count("Product Added")]
+
+
+def assert_ledger_and_outbox_agree(stack: RunningStack) -> None:
+    """Every decision is final, and every sent key has its one mail, written once."""
+    rows = stack.ledger(sa.select(sends.c.idempotency_key, sends.c.state))
+    assert {row["state"] for row in rows} == {"sent", "skipped"}
+    sent = [row["idempotency_key"] for row in rows if row["state"] == "sent"]
+    assert len(sent) == len(set(sent)) == len(stack.mails())
+    assert set(sent) == set(stack.mails())
+
+
+def assert_everything_that_happened_was_decided(stack: RunningStack, messages: list[dict[str, Any]]) -> None:
+    """Each order is confirmed, and each occurrence that the triggers see in the whole history has a decision."""
+    rows = stack.ledger(sa.select(sends.c.campaign, sends.c.profile_id, sends.c.occurrence_key, sends.c.state))
+    orders = [one["properties"]["order_id"] for one in messages if one.get("event") == "Order Completed"]
+    confirmed = [row for row in rows if row["campaign"] == "order_confirmation" and row["state"] == "sent"]
+    assert sorted(row["occurrence_key"] for row in confirmed) == sorted(f"order/{order}" for order in orders)
+    decided = {(row["campaign"], row["profile_id"], row["occurrence_key"]) for row in rows}
+    for trigger in _TRIGGERS:
+        happened = stack.warehouse(f"SELECT profile_id, occurrence_key FROM {trigger}")  # noqa: S608 - a constant
+        assert {(trigger, *row) for row in happened} <= decided
+
+
+def everything_written(stack: RunningStack) -> list[Any]:
+    """All that a run writes, except the heartbeat of the one that holds the lane."""
+    lane = stack.lane()
+    return [
+        stack.ledger(sa.select(sends).order_by(sends.c.idempotency_key)),
+        stack.ledger(sa.select(offsets).order_by(offsets.c.partition)),
+        (lane.holder, lane.fencing_token),
+        stack.mails(),
+        stack.warehouse("SELECT status, count() FROM landing GROUP BY status ORDER BY status"),
+        stack.warehouse(_VIEW_TOTALS),
+    ]
+
+
+def recovery(stack: RunningStack, victim: str, blow: Blow) -> str:
+    """How long it took until a mail was accepted again."""
+    accepted = sends.c.esp_accepted_at_ms
+    later = stack.ledger(sa.select(accepted, sends.c.received_at_ms).where(accepted > blow.at_ms).order_by(accepted))
+    first = (later[0]["esp_accepted_at_ms"] - blow.at_ms) / 1000
+    fresh = next(row for row in later if (row["received_at_ms"] or 0) > blow.at_ms)
+    fresh_seconds = (fresh["esp_accepted_at_ms"] - blow.at_ms) / 1000
+    return (
+        f"{victim}: next mail after {first:.1f} s, next mail about an event from after the blow {fresh_seconds:.1f} s"
+    )
