@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,14 @@ from wakeline.settings import Settings, load_settings
 
 #: In the repository and not in a temporary folder, which may be memory: durable writes must cost what they cost.
 FOLDER = Path(__file__).resolve().parent.parent / ".wakeline-bench"
-_PORTS = ("collector.port", "warehouse.port", "warehouse.native_port", "pages.port", "dagster.port", "dagster.code_port")
+_PORTS = (
+    "collector.port",
+    "warehouse.port",
+    "warehouse.native_port",
+    "pages.port",
+    "dagster.port",
+    "dagster.code_port",
+)
 _RUNS = """query($filter: RunsFilter) { runsOrError(filter: $filter) {
   ... on Runs { results { runId jobName status startTime endTime } } } }"""
 _TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
@@ -81,13 +87,14 @@ class Dagster:
 def overlapping(runs: list[dict[str, Any]], begin: float, end: float) -> list[str]:
     """Names of the jobs whose runs took part of the time between two moments, in seconds since 1970."""
     return sorted(
-        {run["jobName"] for run in runs if run["startTime"] and run["startTime"] < end and begin < (run["endTime"] or end)}
+        {
+            run["jobName"]
+            for run in runs
+            if run["startTime"] and run["startTime"] < end and begin < (run["endTime"] or end)
+        }
     )
 
 
 def mails(settings: Settings) -> int:
     """Mails in the outbox."""
     return sum(1 for _ in settings.outbox_dir.glob("*.eml"))
-
-
-Say = Callable[[str], None]

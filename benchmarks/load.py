@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: reads a plan from stdin, posts at its rate, writes what came of it to stdout.
+"""The load generator, a process of its own: posts at the rate of the plan on stdin, and says on stdout what came of it.
 
 Open loop: every POST has a time it is due at, whatever became of those before. How late they left is part of the
 result, so a generator or a collector that falls behind cannot hide it (coordinated omission).
@@ -99,6 +99,7 @@ class Tally:
             "late_ms": summary(self.late_ms),
             "answer_ms": summary(self.answer_ms),
             "cpu_seconds": used.ru_utime + used.ru_stime,
+            "rss_bytes": used.ru_maxrss * 1024,
         }
 
 

@@ -67,8 +67,8 @@ class Gauge:
         """Whether every event is processed and every send is settled."""
         if self.backlog().events:
             return False
-        query = sa.select(sa.func.count()).where(sends.c.state.in_(_OPEN))
-        return self._read(query)[0]["count_1"] == 0
+        query = sa.select(sends.c.state).where(sends.c.state.in_(_OPEN)).limit(1)
+        return not self._read(query)
 
     def sends(self, step: str) -> list[dict[str, Any]]:
         """The ledger's rows of a step's orders, with the time each order was due to be posted."""
@@ -96,7 +96,7 @@ class Gauge:
         self._stream.close()
         self._engine.dispose()
 
-    def _read(self, query: sa.Select[Any]) -> Sequence[Mapping[str, Any]]:
+    def _read(self, query: sa.Executable) -> Sequence[Mapping[str, Any]]:
         with self._engine.connect().execution_options(read_only=True) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -57,8 +57,8 @@ def _headline(facts: Mapping[str, Any], steps: Sequence[Step]) -> str:
 
 
 def _rates(steps: Sequence[Step]) -> str:
-    header = ("events/s", "per POST", "seconds", "accepted/s", "refused", "lag at end, s", "drained after, s", "mails")
-    header = (*header, *NAMES, "sustained", "meanwhile")
+    before = ("events/s", "per POST", "seconds", "accepted/s", "refused", "lag at end, s", "drained after, s", "mails")
+    header = (*before, *NAMES, "sustained", "meanwhile")
     return table(header, (_rate_row(step) for step in steps))
 
 

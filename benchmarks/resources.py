@@ -52,9 +52,7 @@ def parse_stat(text: str) -> Process:
     pid, _, rest = text.partition(" ")
     fields = rest.rpartition(")")[2].split()
     user, system, waited_user, waited_system = (int(field) for field in fields[_USER : _USER + 4])
-    return Process(
-        int(pid), int(fields[_PARENT]), user + system, waited_user + waited_system, int(fields[_RSS_PAGES])
-    )
+    return Process(int(pid), int(fields[_PARENT]), user + system, waited_user + waited_system, int(fields[_RSS_PAGES]))
 
 
 def _processes() -> list[Process]:

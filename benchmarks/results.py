@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 #: The promise that "sustained" is measured by; see the budgets in the design.
 MAX_LAG_SECONDS = 2.0
@@ -13,7 +12,6 @@ MAX_LATE_P95_MS = 1_000.0
 
 _SINGLE_EVENT_RATE = 1_000
 _SMALL_BATCH_RATE = 5_000
-_GB = 10**9
 
 
 @dataclass(frozen=True, slots=True)

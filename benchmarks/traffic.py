@@ -82,7 +82,7 @@ def identified(number: int, at_ms: int) -> dict[str, Any]:
     """The message that makes a person known."""
     person = Person(number)
     moment = Moment(at_ms, f"device-{person.code}", f"customer-{person.code}", f"session-{number}", _HOME)
-    timed = identify(moment, person.traits, True, f"{random.getrandbits(128):032x}")  # noqa: S311 - load, no secret
+    timed = identify(moment, person.traits, True, f"{random.getrandbits(128):032x}")
     return {**timed.message, "timestamp": _iso(at_ms)}
 
 

@@ -51,7 +51,6 @@ def _offsets(report: Report) -> Metadata:
 
 def _landing(report: Report) -> Metadata:
     return {
-        "dagster/partition_row_count": report.rows,
         "received": report.rows,
         **{status: report.statuses[status] for status in ("accepted", "duplicate", "quarantined")},
         "batches": report.batches,

@@ -263,6 +263,4 @@ def recovery(stack: RunningStack, victim: str, blow: Blow) -> str:
     first = (later[0]["esp_accepted_at_ms"] - blow.at_ms) / 1000
     fresh = next(row for row in later if (row["received_at_ms"] or 0) > blow.at_ms)
     fresh_seconds = (fresh["esp_accepted_at_ms"] - blow.at_ms) / 1000
-    return (
-        f"{victim}: next mail after {first:.1f} s, next mail about an event from after the blow {fresh_seconds:.1f} s"
-    )
+    return f"{victim}: next mail after {first:.1f} s, for an event from after the blow {fresh_seconds:.1f} s"

@@ -8,6 +8,9 @@ from typing import Any
 
 import orjson
 
+#: End of the year 2299, the last that ClickHouse's DateTime64 holds.
+_LAST_MS = 10_413_791_999_999
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -29,10 +32,15 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(value: bytes) -> Envelope:
-    """The reverse of `encode`."""
+    """The reverse of `encode`. Raises ValueError, KeyError or TypeError for bytes that `encode` did not make."""
     header_line, _, message = value.partition(b"\n")
     header = orjson.loads(header_line)
-    return Envelope(header["receivedAt"], header["source"], header["sentAt"], message)
+    received_at_ms, source, sent_at = header["receivedAt"], header["source"], header["sentAt"]
+    if type(received_at_ms) is not int or not 0 <= received_at_ms <= _LAST_MS:
+        raise ValueError("receivedAt is no time")
+    if not isinstance(source, str) or not isinstance(sent_at, str | None):
+        raise TypeError("source and sentAt are text")
+    return Envelope(received_at_ms, source, sent_at, message)
 
 
 def stream_key(message: dict[str, Any]) -> str:

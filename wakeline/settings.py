@@ -217,9 +217,11 @@ def _validated(path: Path) -> Settings:
 def _sentence(path: Path, error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
+    variable = f"WAKELINE_{'__'.join(str(part) for part in first['loc'])}".upper()
+    where = f"environment variable {variable}" if variable in os.environ else str(path)
     if first["type"] == "extra_forbidden":
-        return f"{path}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
-    return f"{path}: setting '{key}' is wrong: {first['msg']} (got {first['input']!r})."
+        return f"{where}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
+    return f"{where}: setting '{key}' is wrong: {first['msg']} (got {first['input']!r})."
 
 
 def _with_secrets(settings: Settings) -> Settings:

@@ -129,9 +129,9 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _known_type(message: dict[str, Any]) -> str:
     kind = message.get("type")
-    if kind not in MESSAGE_TYPES:
+    if not isinstance(kind, str) or kind not in MESSAGE_TYPES:
         raise _BreaksContractError("type is none of the Segment spec's" if kind else "type is missing")
-    return str(kind)
+    return kind
 
 
 def _text_id(message: dict[str, Any], field: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wakeline.activation.campaigns import Campaign
-from wakeline.activation.claims import Claim, Decided
+from wakeline.activation.claims import Claim, Decided, Intended
 from wakeline.activation.consent import consents, suppressions
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
@@ -25,6 +25,8 @@ from wakeline.warehouse.landing import Landing
 
 #: Retries handed to the ESP in one go.
 _RETRY_LIMIT = 200
+#: Sends claimed, and then handed to the ESP, in one go.
+_CLAIM_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,11 @@ class MicroBatches:
     def _process(self, lease: Lease, records: Sequence[Record], ranges: Ranges) -> BatchResult:
         ingested = self._ingest(lease, records, ranges)
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
-        decided = self._activate(lease, ingested, as_of_ms)
-        answers = self._send(lease, [one.claim for one in decided if one.claim])
-        expires_at_ms = self.clock() + self._lease_ms
-        self.lanes.commit(lease, ranges, as_of_ms, expires_at_ms)
+        touched = {row.id for row in ingested.rows if row.status == "accepted"}
+        members = self.evaluator.candidates(touched, self._partitions, self.evaluated_until_ms, as_of_ms)
+        decided, answers = self._activate(lease, ingested, members, as_of_ms)
+        if records or members:  # An idle look changes nothing worth a write.
+            self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms)
         self.evaluated_until_ms = as_of_ms
         self.committed.update({partition: end for partition, (_, end) in ranges.items()})
         return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
@@ -108,19 +111,29 @@ class MicroBatches:
         self.ledger.record(lease, consents(rows), suppressions(rows))
         return _Ingested(ranges, rows, read_at_ms, self.clock())
 
-    def _activate(self, lease: Lease, ingested: _Ingested, as_of_ms: int) -> list[Decided]:
-        touched = {row.id for row in ingested.rows if row.status == "accepted"}
-        members = self.evaluator.candidates(touched, self._partitions, self.evaluated_until_ms, as_of_ms)
-        occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
-        new = self._undecided(occurrences)
+    def _activate(
+        self, lease: Lease, ingested: _Ingested, members: Sequence[Member], as_of_ms: int
+    ) -> tuple[list[Decided], list[Answer]]:
+        """Claim and send, a few at a time: a large batch must not outlive the lease nor keep its first mail waiting."""
+        intended = self._intended(ingested, members, as_of_ms)
+        answers = self._send(lease, self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT))
+        decided: list[Decided] = []
+        for start in range(0, len(intended), _CLAIM_LIMIT):
+            chunk = intended[start : start + _CLAIM_LIMIT]
+            outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock())
+            answers += self._send(lease, [one.claim for one in outcome if one.claim])
+            decided += outcome
+        return decided, answers
+
+    def _intended(self, ingested: _Ingested, members: Sequence[Member], as_of_ms: int) -> list[Intended]:
+        new = self._undecided(self.evaluator.occurrences(members, as_of_ms) if members else [])
         if not new:
             return []
         profiles = {occurrence.profile_id for occurrence in new}
         concerned = [member for member in members if member[0] in profiles]
         contacts = self.evaluator.contacts(concerned, as_of_ms)
         causes = _causes(ingested, concerned, self.clock())
-        intended = intended_sends(new, self.campaigns, contacts, causes)
-        return self.ledger.claim(lease, intended, lease.holder, ingested.ranges, self.clock())
+        return intended_sends(new, self.campaigns, contacts, causes)
 
     def _undecided(self, occurrences: Sequence[Occurrence]) -> list[Occurrence]:
         """Occurrences that at least one campaign has not decided on; the rest were decided in an earlier batch."""
@@ -130,11 +143,11 @@ class MicroBatches:
         return self.ledger.undecided(occurrences, by_trigger)
 
     def _send(self, lease: Lease, claims: Sequence[Claim]) -> list[Answer]:
-        due = [*claims, *self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT)]
-        if not due:
+        if not claims:
             return []
-        answers = self.mailer.send(due)
+        answers = self.mailer.send(claims)
         self.ledger.settle(answers)
+        self.lanes.renew(lease, self.clock(), self._lease_ms)
         return answers
 
     @property

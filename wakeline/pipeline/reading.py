@@ -10,8 +10,11 @@ from wakeline.streams.protocol import EventStream, PartitionHead, Record
 def read_next(
     stream: EventStream, committed: Mapping[int, int], max_rows: int, max_bytes: int
 ) -> tuple[list[Record], dict[int, tuple[int, int]]]:
-    """Unread records of all partitions, each partition its fair share, and the ranges they cover."""
-    unread = [head for head in stream.heads() if head.next > committed.get(head.partition, 0)]
+    """Unread records of all partitions, each partition its fair share, and the ranges they cover.
+
+    Raises StreamError when the stream does not hold what comes next: going on would lose events in silence.
+    """
+    unread = [head for head in stream.heads() if _start(head, committed) < head.next]
     records: list[Record] = []
     ranges: dict[int, tuple[int, int]] = {}
     for index, head in enumerate(unread):
@@ -52,5 +55,10 @@ def _start(head: PartitionHead, committed: Mapping[int, int]) -> int:
         raise StreamError(
             f"Stream partition {head.partition} begins at offset {head.earliest}, but {start} is the next to process:"
             " events left the stream unprocessed. Restore them, or reset the lane, before going on."
+        )
+    if start > head.next:
+        raise StreamError(
+            f"Stream partition {head.partition} ends at offset {head.next}, but {start} is the next to process:"
+            " this is another stream. Restore the file, or give the new stream another stream.name."
         )
     return start

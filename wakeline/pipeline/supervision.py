@@ -9,6 +9,8 @@ from wakeline.settings import LaneSettings
 
 #: A run that has neither the lease nor a place in the queue for it this long after its creation never will.
 _START_MS = 120_000
+#: A run that handed over still writes its last report; one that takes longer than this hangs.
+_END_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def supervise(state: LaneState, runs: Sequence[Run], now_ms: int, settings: Lane
     alive = bool(state.holder) and state.expires_at_ms > now_ms
     standby = now_ms - state.successor_seen_ms < SUCCESSOR_ALIVE_MS
     dead = tuple(run.run_id for run in runs if _is_dead(run, state, alive, standby, now_ms))
-    coming = [run for run in runs if run.run_id not in (state.holder, *dead)]
+    coming = [run for run in runs if run.run_id not in (state.holder, *dead) and not _is_ending(run, state, standby)]
     if coming or standby:
         return Verdict(False, "A run is on its way to the lane.", dead)
     if not alive:
@@ -50,4 +52,12 @@ def _is_dead(run: Run, state: LaneState, alive: bool, standby: bool, now_ms: int
         return not alive
     if standby and run.run_id == state.successor:
         return False
+    if _is_ending(run, state, standby):
+        return now_ms - state.held_since_ms > _END_MS
     return now_ms - run.created_at_ms > _START_MS
+
+
+def _is_ending(run: Run, state: LaneState, standby: bool) -> bool:
+    """Older than the present lease, yet neither its holder nor next: a former holder, which comes no more."""
+    waits = standby and run.run_id == state.successor
+    return run.run_id != state.holder and not waits and run.created_at_ms < state.held_since_ms

@@ -6,6 +6,7 @@ deployment call this, never the pipeline.
 
 import json
 import os
+import re
 from typing import Any
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
@@ -28,7 +29,7 @@ def run_dbt(
         str(settings.data_dir / "logs"),
     ]
     variables = ["--vars", json.dumps(dbt_variables(settings, evaluation=evaluation))]
-    loudness = ["--quiet"] if quiet else []
+    loudness = ["--log-level", "none"] if quiet else []
     return dbtRunner().invoke([*loudness, *arguments, *folders, *variables])
 
 
@@ -43,7 +44,7 @@ def require_success(result: dbtRunnerResult, doing: str) -> None:
         raise WarehouseError(f"dbt did not {doing} and gave no reason; see dbt.log in the data folder's logs.")
     first = failed[0]
     raise ConfigError(
-        f"dbt cannot {doing}: dbt_project/{first.node.original_file_path}: {_first_lines(first.message or '')}"
+        f"dbt_project/{first.node.original_file_path}: dbt cannot {doing}: {_first_lines(first.message or '')}"
     )
 
 
@@ -52,5 +53,9 @@ def _results(result: dbtRunnerResult) -> list[Any]:
 
 
 def _first_lines(text: str) -> str:
+    """What ClickHouse or dbt's compiler said, without the wrapping that repeats it."""
+    said = re.search(r"DB::Exception: (.*?\))(?: \(for url|\n|$)", text, re.DOTALL)
+    if said:
+        return said.group(1)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:4])
