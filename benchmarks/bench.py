@@ -151,9 +151,11 @@ class Benchmark:
     def _generate(self, plan: Plan) -> None:
         generator = _start(plan)
         try:
-            self._finish(plan, generator)
+            tally = self._finish(plan, generator)
         finally:
             _kill(generator)
+        if tally["accepted"] != plan.posts * plan.events_per_post:
+            raise WakelineError(f"The collector did not take {plan.step}: {tally['posts_by_status']} (status: POSTs).")
 
     def _finish(self, plan: Plan, generator: "subprocess.Popen[bytes]") -> dict[str, Any]:
         out, err = generator.communicate()

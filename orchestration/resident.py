@@ -12,6 +12,7 @@ from orchestration.configuration import live_models, settings
 from orchestration.reports import deployed_views, materializations
 from wakeline.clock import system_clock
 from wakeline.pipeline.factory import LANE, open_micro_batches
+from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.reporting import ReportBuffer
 from wakeline.pipeline.resident import Resident
@@ -35,6 +36,7 @@ STREAMED_MODELS = (
 @dg.op(description="Ingests, evaluates and activates micro-batches of one lane until a successor takes over.")
 def process_lane(context: dg.OpExecutionContext) -> None:
     parent = os.getppid()
+    lease_ms = round(settings().lane.lease_seconds * 1000)
     with open_micro_batches(settings(), system_clock) as batches:
         buffer = ReportBuffer()
         resident = Resident(
@@ -49,6 +51,7 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             should_stop=lambda: os.getppid() != parent,
             report=buffer.add,
             warn=context.log.warning,
+            keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
         with _reporting(context, buffer, batches):
             context.log.info("Waiting for lane %s", LANE)

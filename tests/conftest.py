@@ -1,12 +1,16 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.engine import Engine
-
 from support.clocks import Hand
 from support.sending import Book
+
 from wakeline.database import open_database
+
+if TYPE_CHECKING:  # Tests without a warehouse need not wait for its imports.
+    from support.warehouse import Site, WarehouseProcess
 
 
 @pytest.fixture
@@ -24,3 +28,29 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def book(engine: Engine) -> Book:
     return Book(engine)
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator["WarehouseProcess"]:
+    """The embedded warehouse of the whole session, with the dbt project deployed."""
+    from support.warehouse import WarehouseProcess, no_warnings
+
+    process = WarehouseProcess(tmp_path_factory.mktemp("warehouse"))
+    try:
+        process.start()
+        with no_warnings():
+            from wakeline.warehouse.deploy import deploy
+
+            deploy(process.settings, lambda step: None)
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def site(warehouse: "WarehouseProcess", tmp_path: Path, clock: Hand) -> Iterator["Site"]:
+    """An empty site on the session's warehouse: nothing of an earlier test is left in it."""
+    from support.warehouse import open_site
+
+    with open_site(warehouse.settings, tmp_path / "site", clock) as opened:
+        yield opened

@@ -58,9 +58,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 @pytest.fixture
-def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Tells a measurement to whoever runs the tests, captured output or not."""
-    return lambda text: request.config.get_terminal_writer().line(f"\n{text}")
+def say(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Tells a measurement to whoever runs the tests."""
+
+    def on_the_terminal(text: str) -> None:
+        with capfd.disabled():
+            sys.stdout.write(f"\n{text}\n")
+
+    return on_the_terminal
 
 
 def test_a_killed_run_is_replaced_and_nothing_is_lost_or_sent_twice(

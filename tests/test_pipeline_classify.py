@@ -163,9 +163,7 @@ def test_no_event_happens_after_it_was_received() -> None:
 
 
 def test_the_second_of_two_messages_with_one_id_is_a_duplicate_that_says_nothing() -> None:
-    first, second, other = mark_duplicates(
-        rows(TRACK, TRACK, track("Product Viewed", "m2", user="ann")), seen=set()
-    )
+    first, second, other = mark_duplicates(rows(TRACK, TRACK, track("Product Viewed", "m2", user="ann")), seen=set())
     assert [row.status for row in (first, second, other)] == ["accepted", "duplicate", "accepted"]
     assert (second.reason, second.parsed) == ("the message id was accepted before", None)
     assert second.message == first.message

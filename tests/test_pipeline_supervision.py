@@ -59,9 +59,7 @@ def test_a_dead_run_is_not_replaced_while_its_successor_stands_by() -> None:
 
 
 def test_a_successor_that_is_no_longer_seen_does_not_hold_up_another() -> None:
-    old = held(
-        since_ms=NOW_MS - HOUR_MS, successor="run-2", successor_seen_ms=NOW_MS - SUCCESSOR_ALIVE_MS
-    )
+    old = held(since_ms=NOW_MS - HOUR_MS, successor="run-2", successor_seen_ms=NOW_MS - SUCCESSOR_ALIVE_MS)
     found = verdict(old, run("run-1", HOUR_MS), run("run-2", HOUR_MS))
     assert (found.start, found.dead) == (True, ("run-2",))
 

@@ -82,6 +82,9 @@ class LaneSettings(Section):
     """The resident run that processes the stream."""
 
     batch_rows: int = Field(5_000, ge=1, description="Most events in one micro-batch.")
+    batch_seconds: float = Field(
+        1.0, gt=0, description="Batches are sized to take about this long, so that no mail waits for a huge one."
+    )
     batch_bytes: int = Field(16_000_000, ge=1, description="Most bytes in one micro-batch.")
     poll_seconds: float = Field(0.01, gt=0, description="Pause between looks at an empty stream.")
     wakeup_seconds: float = Field(0.25, gt=0, description="Pause between looks for due wake-ups while idle.")

@@ -59,7 +59,8 @@ def _intended(one: Occurrence, campaign: Campaign, contact: Mapping[str, Any], c
         trigger_hash=one.trigger_hash,
         message_ids=tuple(row.message_id for row in newest_first[:_MAX_MESSAGE_IDS]),
         address=str(contact.get("email", "")),
-        contact={"profile_id": one.profile_id, **contact},
+        # With all ids, because a retry asks again what the person said under any of them.
+        contact={"profile_id": one.profile_id, "ids": list(cause.ids), **contact},
         context=one.context,
         stages=Stages(
             latest.received_at_ms if latest else None,

@@ -43,7 +43,10 @@ class Ledger:
         self._marketing_cap = marketing_cap
 
     def record(self, lease: Lease, consents_: Sequence[Consent], suppressions_: Sequence[Suppression]) -> None:
-        """Keep what people said; the latest word wins, and a no wins a tie. Any order gives the same result."""
+        """Keep what people said: the latest word wins, a no wins a tie, and a suppression is for ever.
+
+        Any order gives the same result.
+        """
         if not consents_ and not suppressions_:
             return
         with self._engine.begin() as connection:
@@ -51,7 +54,7 @@ class Ledger:
             for consent in consents_:
                 connection.execute(_latest_consent(consent))
             for suppression in suppressions_:
-                connection.execute(insert(suppressions).values(**asdict(suppression)).on_conflict_do_nothing())
+                connection.execute(_earliest_suppression(suppression))
 
     def undecided(
         self, occurrences: Sequence[Occurrence], campaigns_of: Mapping[str, Sequence[str]]
@@ -163,7 +166,8 @@ class Ledger:
 
     def _reclaim(self, connection: Connection, lease: Lease, row: Mapping[str, Any], now_ms: int) -> Claim | None:
         address = normalised(row["address"])
-        consent = _consent_of(connection, [row["profile_id"], address_subject(address)], row["purpose"])
+        subjects = [*row["contact"].get("ids", [row["profile_id"]]), address_subject(address)]
+        consent = _consent_of(connection, subjects, row["purpose"])
         candidate = Candidate(row["campaign_class"], row["purpose"], row["address"], row["expires_at_ms"])
         # Its own first claim already counts against the caps.
         skip = decide(candidate, Facts(now_ms, consent=consent, suppression=_suppression(connection, address)))
@@ -235,13 +239,24 @@ def _settled(outcome: Outcome, now_ms: int) -> dict[str, Any]:
 
 def _latest_consent(consent: Consent) -> sa.Executable:
     statement = insert(consents).values(**asdict(consent))
-    new = statement.excluded
-    newer = new.occurred_at_ms > consents.c.occurred_at_ms
-    stricter = (new.occurred_at_ms == consents.c.occurred_at_ms) & sa.not_(new.granted)
+    new, old = statement.excluded, consents.c
+    # Where two events say the same at the same time, the record is that of the larger message id.
+    strength = [sa.tuple_(row.occurred_at_ms, sa.not_(row.granted), row.message_id) for row in (new, old)]
     return statement.on_conflict_do_update(
         index_elements=["subject", "purpose"],
         set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
-        where=newer | stricter,
+        where=strength[0] > strength[1],
+    )
+
+
+def _earliest_suppression(suppression: Suppression) -> sa.Executable:
+    statement = insert(suppressions).values(**asdict(suppression))
+    new, old = statement.excluded, suppressions.c
+    age = [sa.tuple_(row.occurred_at_ms, row.message_id, row.reason) for row in (new, old)]
+    return statement.on_conflict_do_update(
+        index_elements=["address"],
+        set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
+        where=age[0] < age[1],
     )
 
 
@@ -254,7 +269,7 @@ def _consent_of(connection: Connection, subjects: list[str], purpose: str | None
     query = (
         sa.select(consents)
         .where(consents.c.subject.in_(subjects), consents.c.purpose == purpose)
-        .order_by(consents.c.occurred_at_ms.desc(), consents.c.granted)
+        .order_by(consents.c.occurred_at_ms.desc(), consents.c.granted, consents.c.subject)
         .limit(1)
     )
     row = connection.execute(query).mappings().first()

@@ -18,13 +18,14 @@ from wakeline.pipeline.classify import LandingRow, classify, mark_duplicates
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import read_next, read_ranges
 from wakeline.pipeline.triggers import Occurrence
-from wakeline.settings import Settings
+from wakeline.settings import LaneSettings, Settings
 from wakeline.streams.protocol import EventStream, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
 
 #: Retries handed to the ESP in one go.
 _RETRY_LIMIT = 200
+_MIN_ROWS = 100
 #: Sends claimed, and then handed to the ESP, in one go.
 _CLAIM_LIMIT = 200
 
@@ -65,6 +66,7 @@ class MicroBatches:
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     _looked_for_wakeups_ms: int = 0
+    _rows_limit: int = 0
 
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
@@ -79,10 +81,14 @@ class MicroBatches:
     def step(self, lease: Lease) -> BatchResult | None:
         """One micro-batch; None when there was nothing to do. Raises LeaseLostError when the lane was taken over."""
         lane = self.settings.lane
-        records, ranges = read_next(self.stream, self.committed, lane.batch_rows, lane.batch_bytes)
+        limit = self._rows_limit or lane.batch_rows
+        records, ranges = read_next(self.stream, self.committed, limit, lane.batch_bytes)
         if not records and not self._wakeups_are_worth_a_look():
             return None
-        return self._process(lease, records, ranges)
+        began_ms = self.clock()
+        result = self._process(lease, records, ranges)
+        self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
+        return result
 
     def _wakeups_are_worth_a_look(self) -> bool:
         return self.clock() - self._looked_for_wakeups_ms >= self.settings.lane.wakeup_seconds * 1000
@@ -114,7 +120,7 @@ class MicroBatches:
     def _activate(
         self, lease: Lease, ingested: _Ingested, members: Sequence[Member], as_of_ms: int
     ) -> tuple[list[Decided], list[Answer]]:
-        """Claim and send, a few at a time: a large batch must not outlive the lease nor keep its first mail waiting."""
+        """Claim and send, a few at a time: the first mail of a large batch must not wait for the claim of the last."""
         intended = self._intended(ingested, members, as_of_ms)
         answers = self._send(lease, self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT))
         decided: list[Decided] = []
@@ -147,7 +153,6 @@ class MicroBatches:
             return []
         answers = self.mailer.send(claims)
         self.ledger.settle(answers)
-        self.lanes.renew(lease, self.clock(), self._lease_ms)
         return answers
 
     @property
@@ -161,6 +166,17 @@ class MicroBatches:
     def _latency_ms(self, rows: Sequence[LandingRow]) -> int | None:
         newest = max((row.received_at_ms for row in rows), default=None)
         return None if newest is None else self.clock() - newest
+
+
+def next_limit(rows: int, limit: int, took_ms: int, lane: LaneSettings) -> int:
+    """How many rows the next batch may have, so that it takes about `lane.batch_seconds`.
+
+    Grows again by doubling at most; never under a hundred, below which a batch costs the same anyway.
+    """
+    if rows < limit and took_ms < lane.batch_seconds * 1000:
+        return min(lane.batch_rows, limit * 2)
+    fitting = round(rows * lane.batch_seconds * 1000 / max(took_ms, 1))
+    return min(lane.batch_rows, max(_MIN_ROWS, min(fitting, limit * 2)))
 
 
 def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:

@@ -5,6 +5,7 @@ gives it up. See docs/decisions/0001-resident-run.md.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from wakeline.clock import Clock
@@ -35,6 +36,8 @@ class Resident:
     should_stop: Callable[[], bool]
     report: Callable[[BatchResult], None]
     warn: Callable[[str], None]
+    #: Wraps each step: keeps the lease alive while the step is at work.
+    keep_alive: Callable[[Lease], AbstractContextManager[None]]
 
     def run(self) -> str:
         """Process until handed over, stopped, or at the end of the run's time; returns which of them it was."""
@@ -92,7 +95,8 @@ class Resident:
     def _step(self, lease: Lease) -> bool:
         """One micro-batch; a fault of the warehouse is waited out, and then the begun batch is redone."""
         try:
-            result = self.batches.step(lease)
+            with self.keep_alive(lease):
+                result = self.batches.step(lease)
         except WarehouseError as fault:
             self.warn(str(fault))
             self._until_recovered(lease)
@@ -106,7 +110,9 @@ class Resident:
         failing_since_ms = self.clock()
         while True:
             try:
-                for result in self.batches.recover(lease):
+                with self.keep_alive(lease):
+                    redone = self.batches.recover(lease)
+                for result in redone:
                     self.report(result)
                 return
             except WarehouseError as fault:

@@ -168,9 +168,9 @@ class Stack:
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{socket_path(self._settings)}")
-        proxy = ServerProxy("http://127.0.0.1", transport=transport)
         try:
-            return getattr(proxy.supervisor, method)(*arguments)
+            with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
         except Fault as fault:
             raise WakelineError(f"The process supervisor refuses {method}: {fault.faultString}.") from fault
 

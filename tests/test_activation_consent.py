@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+from support.clocks import HOUR_MS, NOW_MS
+from support.messages import identify, rows, track, with_consent
+
+from wakeline.activation.consent import (
+    Consent,
+    Suppression,
+    address_subject,
+    consents,
+    normalised,
+    suppressions,
+)
+from wakeline.pipeline.classify import mark_duplicates
+
+
+def said(subject: str, granted: bool, purpose: str = "marketing", at_ms: int = NOW_MS) -> Consent:
+    return Consent(subject, purpose, granted, at_ms, "m1")
+
+
+def test_a_choice_in_the_consent_banner_is_the_word_of_whoever_made_it() -> None:
+    by_person = identify("m1", user="ann", device="phone", marketing=True)
+    by_device = identify("m1", device="phone", marketing=False)
+    assert consents(rows(by_person)) == [said("user:ann", True)]
+    assert consents(rows(by_device)) == [said("anonymous:phone", False)]
+
+
+def test_any_kind_of_message_carries_consent_and_each_purpose_counts_for_itself() -> None:
+    message = with_consent(track("Product Viewed", "m1", user="ann"), marketing=False, newsletter=True)
+    assert consents(rows(message)) == [
+        said("user:ann", False, "marketing"),
+        said("user:ann", True, "newsletter"),
+    ]
+
+
+def test_consent_counts_from_when_it_was_given_and_not_from_when_it_arrived() -> None:
+    message = identify("m1", user="ann", marketing=True, at_ms=NOW_MS - HOUR_MS)
+    assert consents(rows(message)) == [said("user:ann", True, at_ms=NOW_MS - HOUR_MS)]
+
+
+@pytest.mark.parametrize("preferences", ["yes", ["marketing"], {"marketing": "false"}, {"marketing": 1}, None])
+def test_what_is_neither_yes_nor_no_says_nothing(preferences: Any) -> None:
+    message = track("Product Viewed", "m1", user="ann")
+    assert consents(rows(message | {"context": {"consent": {"categoryPreferences": preferences}}})) == []
+    assert consents(rows(message | {"context": {"consent": preferences}})) == []
+
+
+@pytest.mark.parametrize("event", ["Unsubscribed", "Email Unsubscribed"])
+def test_unsubscribing_is_a_no_of_the_person_and_of_the_address(event: str) -> None:
+    message = track(event, "m1", user="ann", email=" Ann@Example.com ")
+    assert consents(rows(message)) == [said("user:ann", False), said("email:ann@example.com", False)]
+
+
+def test_the_address_is_looked_for_in_the_context_too() -> None:
+    message = track("Unsubscribed", "m1", user="ann") | {"context": {"traits": {"email": "ann@example.com"}}}
+    assert consents(rows(message))[1] == said("email:ann@example.com", False)
+
+
+def test_unsubscribing_without_an_address_is_still_the_persons_no() -> None:
+    assert consents(rows(track("Unsubscribed", "m1", user="ann"))) == [said("user:ann", False)]
+
+
+def test_unsubscribing_is_from_the_purpose_it_names() -> None:
+    message = track("Unsubscribed", "m1", user="ann", purpose="newsletter")
+    assert consents(rows(message)) == [said("user:ann", False, "newsletter")]
+
+
+@pytest.mark.parametrize(("event", "reason"), [("Email Bounced", "hard_bounce"), ("Email Marked as Spam", "complaint")])
+def test_a_hard_bounce_and_a_complaint_suppress_the_address(event: str, reason: str) -> None:
+    message = track(event, "m1", user="ann", email="Ann@example.com")
+    assert suppressions(rows(message)) == [Suppression("ann@example.com", reason, NOW_MS, "m1")]
+
+
+def test_a_soft_bounce_and_one_without_an_address_suppress_nothing() -> None:
+    soft = track("Email Bounced", "m1", user="ann", email="ann@example.com", bounce_type="soft")
+    nowhere = track("Email Bounced", "m2", user="ann")
+    assert suppressions(rows(soft, nowhere)) == []
+
+
+def test_a_complaint_suppresses_whatever_kind_of_bounce_it_mentions() -> None:
+    message = track("Email Marked as Spam", "m1", user="ann", email="ann@example.com", bounce_type="hard")
+    assert [one.reason for one in suppressions(rows(message))] == ["complaint"]
+
+
+def test_only_accepted_messages_are_listened_to() -> None:
+    no = track("Unsubscribed", "m1", user="ann", email="ann@example.com")
+    in_quarantine = no | {"type": "tracked"}
+    assert len(consents(mark_duplicates(rows(no, no, in_quarantine), seen=set()))) == 2
+
+
+def test_one_address_is_written_in_one_way() -> None:
+    assert normalised(" Ann@Example.COM\n") == "ann@example.com"
+    assert address_subject("Ann@example.com") == address_subject("ann@example.com ") == "email:ann@example.com"

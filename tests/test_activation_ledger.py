@@ -1,0 +1,559 @@
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
+from support.sending import (
+    LANE,
+    MARKETING_CAP,
+    Book,
+    answered,
+    granted,
+    intended,
+    marketing,
+    refused,
+)
+
+from wakeline.activation.claims import Intended, idempotency_key
+from wakeline.activation.consent import Consent, Suppression
+from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
+from wakeline.activation.gates import Cap
+from wakeline.activation.ledger import INTERRUPTED
+from wakeline.database import consents, open_database, sends, suppressions
+from wakeline.errors import LeaseLostError
+from wakeline.pipeline.lanes import Lease
+from wakeline.pipeline.triggers import Occurrence
+
+ANN = ("user:ann",)
+ANN_AND_HER_PHONE = ("user:ann", "anonymous:phone")
+BOUNCE = Suppression("ann@example.com", "hard_bounce", NOW_MS - HOUR_MS, "bounce")
+LATER = TryLater(60, "busy")
+
+
+@pytest.fixture(scope="module")
+def shared_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    engine = open_database(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    yield Book(engine)
+    engine.dispose()
+
+
+def occurrence(one: Intended) -> Occurrence:
+    return Occurrence("trigger", "hash", one.profile_id, one.occurrence_key, NOW_MS, NOW_MS + DAY_MS, {})
+
+
+def undecided(book: Book, *sends: Intended) -> list[str]:
+    found = book.ledger.undecided([occurrence(one) for one in sends], {"trigger": [sends[0].campaign]})
+    return [one.occurrence_key for one in found]
+
+
+def put_off(book: Book, lease: Lease, one: Intended) -> None:
+    """Claim a send that the ESP asks to try again in a minute."""
+    [decided] = book.claim(lease, one)
+    book.ledger.settle([answered(decided.claim, LATER)])
+
+
+def reclaimed(book: Book, lease: Lease, now_ms: int = NOW_MS + HOUR_MS) -> list[str]:
+    return [claim.key for claim in book.ledger.reclaim_due(lease, now_ms, limit=100)]
+
+
+def test_a_send_is_decided_once_for_ever(book: Book) -> None:
+    lease = book.hold()
+    [first] = book.claim(lease, intended())
+    assert first.claim is not None
+    assert (first.claim.key, first.claim.attempts) == (intended().key, 0)
+    assert book.claim(lease, intended()) == []
+    assert book.claim(book.take_over(lease), intended()) == []
+    assert book.states() == [("claimed", "")]
+
+
+def test_the_same_send_twice_in_one_call_is_one_claim(book: Book) -> None:
+    assert len(book.claim(book.hold(), intended(), intended())) == 1
+
+
+def test_a_no_is_as_final_as_a_claim(book: Book) -> None:
+    lease = book.hold()
+    [skipped] = book.claim(lease, marketing())
+    assert (skipped.claim, skipped.reason) == (None, "no_consent")
+    book.say(lease, granted())
+    assert book.claim(lease, marketing()) == []
+    assert book.states() == [("skipped", "no_consent")]
+
+
+def test_a_decision_is_recorded_with_everything_it_was_made_by(book: Book) -> None:
+    lease = book.hold("run-7")
+    book.say(lease, granted(message_id="the-yes"))
+    book.ledger.claim(lease, [marketing(), intended("order/2", address="")], "run-7", {3: (5, 9)}, NOW_MS + 5)
+    row = book.row(marketing())
+    assert (row["run_id"], row["fencing_token"]) == ("run-7", lease.fencing_token)
+    assert (row["batch"], row["message_ids"]) == ({"3": [5, 9]}, ["message-1"])
+    assert (row["trigger_hash"], row["campaign_hash"]) == ("trigger-1", "campaign-1")
+    assert (row["claimed_at_ms"], row["evaluated_at_ms"], row["received_at_ms"]) == (NOW_MS + 5, NOW_MS, NOW_MS)
+    assert book.row(intended("order/2"))["record"] is None
+
+
+def test_a_no_is_recorded_with_what_the_gate_read(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, refused(message_id="the-no"), BOUNCE)
+    book.claim(lease, marketing(address="other@example.com"), intended())
+    assert book.row(marketing())["record"]["message_id"] == "the-no"
+    assert book.row(intended())["record"] == {
+        "address": "ann@example.com",
+        "reason": "hard_bounce",
+        "occurred_at_ms": NOW_MS - HOUR_MS,
+        "message_id": "bounce",
+    }
+
+
+def test_a_person_mailed_under_a_devices_id_is_not_mailed_again_after_the_login(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended(ids=("anonymous:phone",)))
+    assert book.claim(lease, intended(ids=ANN_AND_HER_PHONE)) == []
+
+
+@pytest.mark.parametrize("outcome", [Accepted("1"), Rejected("no"), LATER, Unknown("lost")])
+def test_whatever_became_of_the_mail_to_the_device_it_stands_for_the_person(
+    book: Book, outcome: Accepted | Rejected | TryLater | Unknown
+) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended(ids=("anonymous:phone",)))
+    book.ledger.settle([answered(decided.claim, outcome)])
+    assert book.claim(lease, intended(ids=ANN_AND_HER_PHONE)) == []
+
+
+def test_a_device_that_was_passed_over_does_not_keep_the_person_from_being_mailed(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, marketing(ids=("anonymous:phone",)))
+    book.say(lease, granted())
+    [decided] = book.claim(lease, marketing(ids=ANN_AND_HER_PHONE))
+    assert decided.claim is not None
+
+
+def test_another_occurrence_or_campaign_is_another_send(book: Book) -> None:
+    lease = book.hold()
+    others = [intended("order/2"), intended(campaign="receipt"), intended(ids=("user:bob",))]
+    assert len(book.claim(lease, intended(), *others)) == 4
+
+
+def test_a_person_without_an_address_is_decided_again_once_there_is_one(book: Book) -> None:
+    lease = book.hold()
+    assert book.claim(lease, intended(address=""))[0].reason == "no_address"
+    assert undecided(book, intended()) == ["order/1"]
+    [decided] = book.claim(lease, intended(message_ids=("login",)), now_ms=NOW_MS + MINUTE_MS)
+    assert decided.claim is not None
+    assert book.states() == [("claimed", "")]
+    assert book.row(intended())["message_ids"] == ["login"]
+    assert undecided(book, intended()) == []
+    assert book.claim(lease, intended()) == []
+
+
+def test_a_decision_that_fails_leaves_nothing_of_its_call_behind(book: Book) -> None:
+    lease = book.hold()
+    with pytest.raises(AttributeError):
+        book.ledger.claim(lease, [intended(), None], "run-1", {}, NOW_MS)  # type: ignore[list-item]
+    assert book.rows() == []
+
+
+def test_only_what_some_campaign_has_not_decided_is_undecided(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended("order/1"))
+    assert undecided(book, intended("order/1"), intended("order/2")) == ["order/2"]
+    both = {"trigger": ["order_confirmation", "receipt"]}
+    assert book.ledger.undecided([occurrence(intended("order/1"))], both) == [occurrence(intended("order/1"))]
+    assert book.ledger.undecided([occurrence(intended("order/1"))], {}) == []
+
+
+def test_more_occurrences_than_a_statement_has_variables_are_looked_up(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended("order/20000"))
+    sends = [intended(f"order/{number}") for number in range(25_000)]
+    assert len(undecided(book, *sends)) == 24_999
+
+
+def test_marketing_needs_a_yes_of_the_person_or_the_address(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted("user:ann"), granted("email:bob@example.com"))
+    decided = book.claim(
+        lease,
+        marketing(ids=ANN),
+        marketing(ids=("user:bob",), address="Bob@example.com "),
+        marketing(ids=("user:cy",), address="cy@example.com"),
+    )
+    assert [one.reason for one in decided] == ["", "", "no_consent"]
+
+
+def test_a_yes_to_one_purpose_is_no_yes_to_another(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    [decided] = book.claim(lease, marketing(purpose="newsletter"))
+    assert decided.reason == "no_consent"
+
+
+@pytest.mark.parametrize("subject", ["user:ann", "anonymous:phone", "email:ann@example.com"])
+def test_a_no_under_any_of_a_persons_ids_or_by_the_address_counts(book: Book, subject: str) -> None:
+    lease = book.hold()
+    book.say(lease, granted("user:ann"), granted("anonymous:phone"), refused(subject))
+    [decided] = book.claim(lease, marketing(ids=ANN_AND_HER_PHONE))
+    assert decided.reason == "no_consent"
+
+
+def test_the_latest_word_counts_whichever_came_in_last(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, refused(at_ms=NOW_MS - HOUR_MS), granted(at_ms=NOW_MS - DAY_MS))
+    assert book.claim(lease, marketing("cart/1"))[0].reason == "no_consent"
+    book.say(lease, granted(at_ms=NOW_MS - MINUTE_MS))
+    assert book.claim(lease, marketing("cart/2"))[0].claim is not None
+
+
+def test_of_a_yes_and_a_no_at_the_same_time_the_no_counts(book: Book) -> None:
+    lease = book.hold()
+    at_ms = NOW_MS - HOUR_MS
+    book.say(lease, refused(at_ms=at_ms), granted(at_ms=at_ms), granted("email:ann@example.com", at_ms=at_ms))
+    assert book.claim(lease, marketing())[0].reason == "no_consent"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_in_whatever_order_and_however_often_people_are_heard_the_ledger_knows_the_same(
+    shared_book: Book, data: st.DataObject
+) -> None:
+    subjects = st.sampled_from(["user:ann", "email:ann@example.com"])
+    consents = st.builds(
+        Consent, subjects, st.just("marketing"), st.booleans(), st.integers(1, 3), st.sampled_from("abc")
+    )
+    suppressions = st.builds(
+        Suppression,
+        st.just("ann@example.com"),
+        st.sampled_from(["hard_bounce", "complaint"]),
+        st.integers(1, 3),
+        st.sampled_from("abc"),
+    )
+    said = data.draw(st.lists(consents | suppressions, max_size=6))
+    again = data.draw(st.permutations([*said, *said[:2]]))
+    assert heard(shared_book, said) == heard(shared_book, again)
+
+
+def test_a_suppressed_address_gets_no_mail_of_any_kind_however_it_is_written(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, BOUNCE, granted())
+    decided = book.claim(lease, intended(address=" ANN@example.com"), marketing())
+    assert [one.reason for one in decided] == ["suppressed", "suppressed"]
+
+
+def test_another_address_of_the_person_may_be_mailed(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, BOUNCE)
+    assert book.claim(lease, intended(address="ann@example.org"))[0].claim is not None
+
+
+def test_the_marketing_cap_counts_all_marketing_mail_in_a_rolling_window(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    ages = [167 * HOUR_MS, 100 * HOUR_MS, HOUR_MS]
+    for number, age_ms in enumerate(ages):
+        [decided] = book.claim(
+            lease, marketing(f"cart/{number}", campaign=f"campaign-{number}"), now_ms=NOW_MS - age_ms
+        )
+        assert decided.claim is not None
+    book.say(lease, granted())
+    assert book.claim(lease, marketing("cart/now"))[0].reason == "frequency_cap"
+    assert book.row(marketing("cart/now"))["record"] == {
+        "sends": 3,
+        "cap": 3,
+        "window_ms": MARKETING_CAP.window_ms,
+    }
+    # The window rolls: an hour later the oldest of them is out of it.
+    assert book.claim(lease, marketing("cart/later"), now_ms=NOW_MS + HOUR_MS)[0].claim is not None
+
+
+def test_a_send_leaves_the_window_at_the_very_moment_the_window_is_over(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    capped = Cap(sends=1, window_ms=HOUR_MS)
+    book.claim(lease, marketing("cart/1", cap=capped))
+    assert book.claim(lease, marketing("cart/2", cap=capped), now_ms=NOW_MS + HOUR_MS - 1)[0].claim is None
+    assert book.claim(lease, marketing("cart/3", cap=capped), now_ms=NOW_MS + HOUR_MS)[0].claim is not None
+
+
+def test_what_the_same_call_has_just_claimed_counts(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    decided = book.claim(lease, *(marketing(f"cart/{number}") for number in range(5)))
+    assert [one.reason for one in decided] == ["", "", "", "frequency_cap", "frequency_cap"]
+
+
+def test_a_campaigns_own_cap_counts_only_its_own_mail(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    capped = Cap(sends=1, window_ms=DAY_MS)
+    decided = book.claim(
+        lease,
+        marketing("cart/1", cap=capped),
+        marketing("cart/2", cap=capped),
+        marketing("dwell/1", campaign="category_dwell", cap=capped),
+    )
+    assert [one.reason for one in decided] == ["", "frequency_cap", ""]
+
+
+def test_mail_under_any_of_a_persons_ids_counts(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted(), granted("anonymous:phone"))
+    for number, ids in enumerate((("anonymous:phone",), ("anonymous:phone",), ANN)):
+        assert book.claim(lease, marketing(f"cart/{number}", ids=ids))[0].claim is not None
+    assert book.claim(lease, marketing("cart/9", ids=ANN_AND_HER_PHONE))[0].reason == "frequency_cap"
+
+
+def test_transactional_mail_and_other_people_do_not_count(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted(), granted("user:bob"))
+    book.claim(lease, *(intended(f"order/{number}") for number in range(5)))
+    book.claim(lease, *(marketing(f"cart/{number}", ids=("user:bob",)) for number in range(3)))
+    assert book.claim(lease, marketing())[0].claim is not None
+
+
+def test_mail_that_is_out_or_may_be_counts_and_mail_that_is_not_does_not(book: Book) -> None:
+    lease = book.hold()
+    capped = Cap(sends=1, window_ms=DAY_MS)
+    outcomes = {Accepted("1"): False, LATER: False, Unknown("lost"): False, Rejected("no"): True}
+    for number, (outcome, has_room) in enumerate(outcomes.items()):
+        ids = (f"user:{number}",)
+        book.say(lease, granted(ids[0]))
+        [first] = book.claim(lease, marketing("cart/1", ids=ids, cap=capped))
+        book.ledger.settle([answered(first.claim, outcome)])
+        [second] = book.claim(lease, marketing("cart/2", ids=ids, cap=capped))
+        assert (second.claim is not None) is has_room, outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "reason"),
+    [
+        (Accepted("id-1"), "sent", ""),
+        (Rejected("the mailbox is full"), "failed", "the mailbox is full"),
+        (LATER, "retry", "busy"),
+        (Unknown("the line went dead"), "unknown", "the line went dead"),
+    ],
+)
+def test_what_the_esp_answered_is_written_down(
+    book: Book, outcome: Accepted | Rejected | TryLater | Unknown, state: str, reason: str
+) -> None:
+    [decided] = book.claim(book.hold(), intended())
+    book.ledger.settle([answered(decided.claim, outcome, NOW_MS + 9)])
+    row = book.row(intended())
+    assert (row["state"], row["reason"], row["attempts"]) == (state, reason, 1)
+    assert (row["provider_id"], row["esp_accepted_at_ms"]) == (("id-1", NOW_MS + 9) if state == "sent" else ("", None))
+
+
+def test_a_settled_send_is_not_unsettled_by_a_late_answer(book: Book) -> None:
+    [decided] = book.claim(book.hold(), intended())
+    book.ledger.settle([answered(decided.claim, Accepted("id-1"))])
+    for late in (LATER, Rejected("no"), Unknown("lost")):
+        book.ledger.settle([answered(decided.claim, late)])
+    assert book.states() == [("sent", "")]
+
+
+def test_an_answer_that_comes_after_the_lane_was_taken_over_still_settles_its_send(book: Book) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended())
+    book.ledger.settle_orphans(book.take_over(lease), takes_idempotency_key=False, now_ms=NOW_MS)
+    assert book.states() == [("unknown", INTERRUPTED)]
+    book.ledger.settle([answered(decided.claim, Accepted("id-1"))])
+    assert book.states() == [("sent", "")]
+
+
+def test_a_send_that_was_put_off_is_claimed_again_when_it_is_due_and_not_before(book: Book) -> None:
+    lease = book.hold()
+    put_off(book, lease, intended())
+    assert reclaimed(book, lease, NOW_MS + 59_999) == []
+    [claim] = book.ledger.reclaim_due(lease, NOW_MS + 60_000, limit=100)
+    assert (claim.key, claim.attempts) == (intended().key, 1)
+    assert claim.contact == intended().contact
+    assert reclaimed(book, lease) == []
+    book.ledger.settle([answered(claim, Accepted("id-1"))])
+    assert book.row(intended())["attempts"] == 2
+
+
+def test_retries_are_taken_up_oldest_first_and_only_as_many_as_asked_for(book: Book) -> None:
+    lease = book.hold()
+    for number in range(3):
+        [decided] = book.claim(lease, intended(f"order/{number}"))
+        book.ledger.settle([answered(decided.claim, LATER, NOW_MS - number * MINUTE_MS)])
+    first = book.ledger.reclaim_due(lease, NOW_MS + HOUR_MS, limit=2)
+    assert [claim.key for claim in first] == [intended("order/2").key, intended("order/1").key]
+
+
+@pytest.mark.parametrize("subject", ["user:ann", "anonymous:phone", "email:ann@example.com"])
+def test_an_opt_out_between_the_claim_and_the_retry_is_respected(book: Book, subject: str) -> None:
+    lease = book.hold()
+    book.say(lease, granted("user:ann"))
+    put_off(book, lease, marketing(ids=ANN_AND_HER_PHONE))
+    book.say(lease, refused(subject, at_ms=NOW_MS + 1))
+    assert reclaimed(book, lease) == []
+    assert book.states() == [("skipped", "no_consent")]
+
+
+def test_a_yes_that_was_given_under_a_devices_id_holds_for_the_retry(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted("anonymous:phone"))
+    put_off(book, lease, marketing(ids=ANN_AND_HER_PHONE))
+    assert reclaimed(book, lease) == [marketing().key]
+
+
+def test_a_bounce_between_the_claim_and_the_retry_is_respected(book: Book) -> None:
+    lease = book.hold()
+    put_off(book, lease, intended())
+    book.say(lease, BOUNCE)
+    assert reclaimed(book, lease) == []
+    assert book.states() == [("skipped", "suppressed")]
+
+
+def test_a_send_that_expired_before_its_retry_is_not_sent(book: Book) -> None:
+    lease = book.hold()
+    put_off(book, lease, intended(expires_at_ms=NOW_MS + HOUR_MS))
+    assert reclaimed(book, lease, NOW_MS + HOUR_MS) == []
+    assert book.states() == [("skipped", "expired")]
+
+
+def test_a_retry_is_not_stopped_by_its_own_first_claim(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    one = marketing(cap=Cap(sends=1, window_ms=DAY_MS))
+    put_off(book, lease, one)
+    assert reclaimed(book, lease) == [one.key]
+
+
+def test_a_new_holder_takes_up_the_retries_of_the_old_one(book: Book) -> None:
+    lease = book.hold()
+    put_off(book, lease, intended())
+    new = book.take_over(lease)
+    assert reclaimed(book, new) == [intended().key]
+    with pytest.raises(LeaseLostError):
+        put_off(book, lease, intended("order/2"))
+
+
+def test_a_lost_answer_is_asked_for_again_of_an_esp_that_takes_the_key(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended())
+    new = book.take_over(lease)
+    assert book.ledger.settle_orphans(new, takes_idempotency_key=True, now_ms=NOW_MS) == 1
+    assert reclaimed(book, new, NOW_MS) == [intended().key]
+
+
+def test_a_lost_answer_of_any_other_esp_is_unknown_for_good(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended())
+    new = book.take_over(lease)
+    assert book.ledger.settle_orphans(new, takes_idempotency_key=False, now_ms=NOW_MS) == 1
+    assert book.states() == [("unknown", INTERRUPTED)]
+    assert reclaimed(book, new, NOW_MS + 10 * DAY_MS) == []
+    assert book.claim(new, intended()) == []
+    assert book.ledger.settle_orphans(book.take_over(new), takes_idempotency_key=True, now_ms=NOW_MS) == 0
+
+
+def test_a_holders_own_claims_are_no_orphans(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended())
+    assert book.ledger.settle_orphans(lease, takes_idempotency_key=False, now_ms=NOW_MS) == 0
+    assert book.states() == [("claimed", "")]
+
+
+def test_what_is_settled_is_no_orphan(book: Book) -> None:
+    lease = book.hold()
+    for number, outcome in enumerate((Accepted("1"), Rejected("no"), LATER, Unknown("lost"))):
+        [decided] = book.claim(lease, intended(f"order/{number}"))
+        book.ledger.settle([answered(decided.claim, outcome)])
+    before = book.rows()
+    assert book.ledger.settle_orphans(book.take_over(lease), False, NOW_MS) == 0
+    assert book.rows() == before
+
+
+def test_an_orphan_that_may_be_out_is_not_called_skipped_when_a_gate_stops_its_retry(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    book.claim(lease, marketing())
+    new = book.take_over(lease)
+    book.ledger.settle_orphans(new, takes_idempotency_key=True, now_ms=NOW_MS)
+    book.say(new, refused(at_ms=NOW_MS))
+    assert reclaimed(book, new) == []
+    assert book.states() == [("unknown", f"{INTERRUPTED}; not tried again: no_consent")]
+    assert book.claim(new, marketing()) == []
+
+
+def test_of_two_holders_that_claim_at_once_only_the_newer_one_does(tmp_path: Path) -> None:
+    old_engine, new_engine = (open_database(tmp_path / "ledger.sqlite") for _ in range(2))
+    old_book, new_book = Book(old_engine), Book(new_engine)
+    old = old_book.hold("run-1")
+    new = new_book.take_over(old, "run-2")
+    sends = [intended(f"order/{number}") for number in range(50)]
+    ready = Barrier(2)
+
+    def claim(book: Book, lease: Lease) -> list[str]:
+        ready.wait()
+        claimed = []
+        for one in sends:
+            try:
+                claimed += [decided.claim.key for decided in book.claim(lease, one) if decided.claim]
+            except LeaseLostError:
+                continue
+        return claimed
+
+    with ThreadPoolExecutor(2) as pool:
+        by_old, by_new = pool.map(claim, (old_book, new_book), (old, new))
+    assert by_old == []
+    assert sorted(by_new) == sorted(one.key for one in sends)
+    old_engine.dispose()
+    new_engine.dispose()
+
+
+def test_while_the_lane_changes_hands_again_and_again_every_send_is_claimed_once(tmp_path: Path) -> None:
+    engines = [open_database(tmp_path / "ledger.sqlite") for _ in range(4)]
+    sends = [intended(f"order/{number}") for number in range(40)]
+    ready = Barrier(len(engines))
+
+    def work(number: int) -> list[str]:
+        book = Book(engines[number])
+        ready.wait()
+        claimed: list[str] = []
+        for one in sends:
+            # Every lease has expired by the time of the next acquisition.
+            lease = book.lanes.acquire(LANE, f"run-{number}", NOW_MS, 0)
+            assert lease is not None
+            try:
+                claimed += [decided.claim.key for decided in book.claim(lease, one) if decided.claim]
+            except LeaseLostError:
+                continue
+        return claimed
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        claimed = [key for keys in pool.map(work, range(len(engines))) for key in keys]
+    assert len(claimed) == len(set(claimed))
+    with_row = {row["idempotency_key"] for row in Book(engines[0]).rows()}
+    assert set(claimed) == with_row
+    for engine in engines:
+        engine.dispose()
+
+
+def test_the_order_in_which_the_ids_of_a_person_are_listed_does_not_matter(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended(ids=("anonymous:tablet",)))
+    for phone, tablet in permutations(("anonymous:phone", "anonymous:tablet")):
+        assert book.claim(lease, intended(ids=("user:ann", phone, tablet))) == []
+    assert book.row(intended(ids=("anonymous:tablet",)))["idempotency_key"] == idempotency_key(
+        "order_confirmation", "anonymous:tablet", "order/1"
+    )
+
+
+def heard(book: Book, said: list[Consent | Suppression]) -> list[dict[str, object]]:
+    """What the gates decide and record once all this was said, and nothing else."""
+    with book.engine.begin() as connection:
+        for table in (consents, suppressions, sends):
+            connection.execute(sa.delete(table))
+    lease = book.hold()
+    book.say(lease, *said)
+    book.claim(lease, intended(), marketing(), marketing("cart/2", address="ann@example.org"))
+    book.lanes.release(lease)
+    return [{name: row[name] for name in ("state", "reason", "record")} for row in book.rows()]

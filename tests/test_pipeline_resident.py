@@ -1,0 +1,277 @@
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from support.clocks import MINUTE_MS, NOW_MS, Hand
+from support.messages import rows, track
+from support.sending import LANE, LEASE_MS, Book
+
+from wakeline.errors import LeaseLostError, StreamError, WarehouseError
+from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.pipeline.microbatch import BatchResult, MicroBatches
+from wakeline.pipeline.resident import Resident
+from wakeline.settings import LaneSettings
+
+RUN_MS = MINUTE_MS
+SETTINGS = LaneSettings(run_minutes=1, lease_seconds=LEASE_MS / 1_000, poll_seconds=0.2)
+WORK = BatchResult({0: (0, 1)}, rows(track("Product Viewed", "m1", user="ann")))
+REDONE = BatchResult({0: (0, 2)}, rows(track("Product Viewed", "m2", user="ann")))
+LOOKED = BatchResult({})
+
+Step = BatchResult | None | Exception | Callable[[], object]
+
+
+@dataclass
+class Script:
+    """Micro-batches that do what they are told, one thing a call, and then nothing; keeps what was asked."""
+
+    steps: list[Step] = field(default_factory=list)
+    recoveries: list[Step] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def step(self, lease: Lease) -> BatchResult | None:
+        self.asked.append("step")
+        return _act(self.steps)
+
+    def recover(self, lease: Lease) -> list[BatchResult]:
+        self.asked.append("recover")
+        found = _act(self.recoveries)
+        return [found] if found else []
+
+
+def _act(script: list[Step]) -> BatchResult | None:
+    act = script.pop(0) if script else None
+    if isinstance(act, Exception):
+        raise act
+    if isinstance(act, BatchResult) or act is None:
+        return act
+    act()
+    return None
+
+
+class World:
+    """A resident run with everything around it; `during` is called at every pause."""
+
+    def __init__(self, lanes: LaneStore, clock: Hand, script: Script) -> None:
+        self.lanes = lanes
+        self.clock = clock
+        self.script = script
+        self.during: Callable[[], object] = lambda: None
+        self.stop = False
+        self.reported: list[BatchResult] = []
+        self.warned: list[str] = []
+        self.pauses = 0
+
+    def run(self, holder: str = "run-1") -> str:
+        return Resident(
+            lane=LANE,
+            holder=holder,
+            settings=SETTINGS,
+            lanes=self.lanes,
+            batches=cast(MicroBatches, self.script),
+            clock=self.clock,
+            sleep=self._sleep,
+            should_stop=lambda: self.stop,
+            report=self.reported.append,
+            warn=self.warned.append,
+            keep_alive=lambda _: nullcontext(),
+        ).run()
+
+    def stop_now(self) -> None:
+        self.stop = True
+
+    def _sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.pauses += 1
+        self.clock.sleep(seconds)
+        self.during()
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def world(book: Book, clock: Hand, script: Script) -> World:
+    return World(book.lanes, clock, script)
+
+
+def test_a_run_recovers_first_then_works_and_reports_until_it_is_stopped(world: World, script: Script) -> None:
+    script.recoveries = [REDONE]
+    script.steps = [WORK, None, WORK, world.stop_now]
+    assert world.run() == "stopped"
+    assert script.asked == ["recover", "step", "step", "step", "step"]
+    assert world.reported == [REDONE, WORK, WORK]
+    assert world.lanes.state(LANE).holder == ""
+
+
+def test_a_run_pauses_only_when_there_was_nothing_to_do(world: World, script: Script) -> None:
+    script.steps = [WORK, WORK, None, LOOKED, WORK, world.stop_now]
+    world.run()
+    assert world.pauses == 3
+
+
+def test_a_run_that_is_stopped_while_it_waits_never_held_the_lane(world: World, book: Book, script: Script) -> None:
+    book.hold("run-0", now_ms=NOW_MS)
+    world.during = world.stop_now
+    assert world.run() == "stopped before it was its turn"
+    assert script.asked == []
+    assert world.lanes.state(LANE).holder == "run-0"
+
+
+def test_a_run_waits_as_successor_and_takes_the_lane_as_soon_as_it_is_free(
+    world: World, book: Book, script: Script
+) -> None:
+    first = book.hold("run-0")
+    seen: list[str] = []
+
+    def look() -> None:
+        state = world.lanes.state(LANE)
+        if state.holder == "run-0":
+            seen.append(state.successor)
+            book.lanes.release(first)
+
+    world.during = look
+    script.steps = [world.stop_now]
+    assert world.run("run-1") == "stopped"
+    assert seen == ["run-1"]
+    assert world.lanes.state(LANE).fencing_token == first.fencing_token + 1
+
+
+def test_a_run_takes_the_lane_of_a_holder_whose_lease_expires(world: World, book: Book, script: Script) -> None:
+    book.hold("run-0")
+    script.steps = [world.stop_now]
+    assert world.run("run-1") == "stopped"
+    assert world.clock() >= NOW_MS + LEASE_MS
+
+
+def test_a_successor_says_again_that_it_waits_so_that_a_dead_one_is_known(world: World, book: Book) -> None:
+    first = book.hold("run-0")
+    last_seen: list[int] = []
+
+    def look() -> None:
+        last_seen.append(world.clock() - world.lanes.state(LANE).successor_seen_ms)
+        book.lanes.renew(first, world.clock(), LEASE_MS)
+        world.stop = len(last_seen) > 200
+
+    world.during = look
+    world.run("run-1")
+    assert max(last_seen[1:]) < 1_500
+
+
+def test_a_run_keeps_its_lease_while_it_is_idle(world: World, script: Script) -> None:
+    expiries: list[int] = []
+
+    def look() -> None:
+        expiries.append(world.lanes.state(LANE).expires_at_ms - world.clock())
+        world.stop = world.clock() > NOW_MS + 3 * LEASE_MS
+
+    world.during = look
+    assert world.run() == "stopped"
+    assert min(expiries) > LEASE_MS // 2
+
+
+def test_a_run_hands_over_at_the_end_of_its_time_to_a_successor_that_waits(world: World) -> None:
+    def look() -> None:
+        if world.clock() > NOW_MS + 1.2 * RUN_MS:
+            world.lanes.wait_as_successor(LANE, "run-2", world.clock())
+
+    world.during = look
+    assert world.run() == "handed over"
+    assert NOW_MS + 1.2 * RUN_MS < world.clock() < NOW_MS + 1.3 * RUN_MS
+    assert world.lanes.state(LANE).holder == ""
+
+
+def test_a_run_does_not_hand_over_before_its_time(world: World) -> None:
+    world.during = lambda: world.lanes.wait_as_successor(LANE, "run-2", world.clock())
+    assert world.run() == "handed over"
+    assert world.clock() >= NOW_MS + RUN_MS
+
+
+def test_a_run_without_a_successor_goes_on_but_not_for_ever(world: World) -> None:
+    assert world.run() == "its time is over"
+    assert NOW_MS + 2 * RUN_MS < world.clock() < NOW_MS + 2.1 * RUN_MS
+
+
+def test_a_successor_that_died_is_not_handed_over_to(world: World) -> None:
+    def look() -> None:
+        if world.clock() < NOW_MS + RUN_MS // 2:
+            world.lanes.wait_as_successor(LANE, "run-2", world.clock())
+
+    world.during = look
+    assert world.run() == "its time is over"
+
+
+def test_a_run_that_lost_its_lane_ends_and_leaves_the_lane_to_the_new_holder(
+    world: World, book: Book, script: Script
+) -> None:
+    def lose() -> None:
+        world.clock.sleep(LEASE_MS)
+        book.hold("run-2", world.clock())
+        raise LeaseLostError("Run run-1 no longer holds lane 0.")
+
+    script.steps = [WORK, lose]
+    assert world.run() == "Run run-1 no longer holds lane 0."
+    assert world.reported == [WORK]
+    assert world.lanes.state(LANE).holder == "run-2"
+
+
+def test_a_run_that_stood_still_beyond_its_lease_notices_at_its_next_renewal(
+    world: World, book: Book, script: Script
+) -> None:
+    def stand_still() -> None:
+        world.clock.sleep(LEASE_MS)
+        book.hold("run-2", world.clock())
+
+    script.steps = [stand_still]
+    assert world.run().startswith("Run run-1 no longer holds lane 0")
+    assert world.lanes.state(LANE).holder == "run-2"
+
+
+def test_a_fault_of_the_warehouse_is_waited_out_and_the_begun_batch_done_again(world: World, script: Script) -> None:
+    script.steps = [WarehouseError("gone"), WORK, world.stop_now]
+    script.recoveries = [None, WarehouseError("still gone"), WarehouseError("still gone"), REDONE]
+    assert world.run() == "stopped"
+    assert script.asked == ["recover", "step", "recover", "recover", "recover", "step", "step"]
+    assert world.reported == [REDONE, WORK]
+    assert world.warned == ["gone", "still gone", "still gone"]
+
+
+def test_a_run_keeps_its_lease_while_it_waits_for_the_warehouse(world: World, script: Script) -> None:
+    script.recoveries = [WarehouseError("gone")] * 50
+    script.steps = [world.stop_now]
+    world.during = lambda: _assert_held(world)
+    assert world.run() == "stopped"
+    assert world.clock() > NOW_MS + 2 * LEASE_MS
+
+
+def test_a_warehouse_that_stays_away_fails_the_run_and_frees_the_lane(world: World, script: Script) -> None:
+    script.recoveries = [WarehouseError("gone")] * 1_000
+    with pytest.raises(WarehouseError, match="gone"):
+        world.run()
+    assert world.clock() > NOW_MS + MINUTE_MS
+    assert world.lanes.state(LANE).holder == ""
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_the_warehouse(world: World, script: Script) -> None:
+    script.recoveries = [WarehouseError("gone")] * 1_000
+    world.during = world.stop_now
+    with pytest.raises(WarehouseError):
+        world.run()
+    assert world.pauses == 1
+
+
+def test_any_other_error_fails_the_run_and_frees_the_lane(world: World, script: Script) -> None:
+    script.steps = [StreamError("the stream is another one")]
+    with pytest.raises(StreamError):
+        world.run()
+    assert world.lanes.state(LANE).holder == ""
+
+
+def _assert_held(world: World) -> None:
+    state = world.lanes.state(LANE)
+    assert state.holder == "run-1"
+    assert state.expires_at_ms > world.clock()

@@ -1,0 +1,190 @@
+"""Writes docs/settings.md and docs/commands.md from the code: `python -m wakeline.reference`."""
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from wakeline.cli import cli
+from wakeline.settings import CONFIG_VARIABLE, DEFAULT_CONFIG_NAME, Settings
+
+FOLDER = Path("docs")
+REGENERATE = "python -m wakeline.reference"
+
+_GENERATED = f"<!-- Written by `{REGENERATE}`; do not edit. -->"
+#: Long numbers are written with underscores, as TOML allows.
+_LONG_NUMBER = 100_000
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "folder"}
+_OPTION_KINDS = {
+    "Int": "whole number",
+    "IntRange": "whole number",
+    "Float": "number",
+    "FloatRange": "number",
+    "String": "text",
+    "Path": "path",
+}
+
+_SETTINGS_INTRODUCTION = f"""\
+# Settings
+
+Settings are read from `{DEFAULT_CONFIG_NAME}` in the working directory, or from the file that the environment variable
+`{CONFIG_VARIABLE}` names. The file is not needed: every setting has a default.
+
+- A setting can also come from the environment, under the name in the table; the environment wins over the file. Lists
+  and tables are written there as JSON.
+- `wakeline demo` reads `demo.toml` instead when that file is in the working directory and `{CONFIG_VARIABLE}` is not
+  set.
+- Relative folders are taken from the folder that the settings file is in, wherever they were set.
+- A name that is not in these tables is an error in the file. In the environment it is an error inside a known section
+  (`WAKELINE_COLLECTOR__PROT`); other `WAKELINE_` variables are ignored.
+- Every process reads the settings when it starts. Restart the stack after a change.
+
+```toml
+data_dir = "state"
+
+[collector]
+port = 8300
+allowed_origins = ["https://shop.example.com"]
+
+[dbt_vars]
+abandoned_cart_after_seconds = 7200
+```
+"""
+
+_COMMANDS_INTRODUCTION = """\
+# Commands
+
+`wakeline COMMAND --help` shows the same. All commands read the [settings](settings.md).
+
+A command that cannot go on because of something you can mend says so in one sentence on stderr. Exit codes: 0 done,
+1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+
+def settings_markdown(model: type[BaseModel]) -> str:
+    """The page about a settings model: one table for its own fields and one for each section."""
+    prefix = str(model.model_config.get("env_prefix") or "")
+    delimiter = str(model.model_config.get("env_nested_delimiter") or "")
+    sections = {name: kind for name, field in model.model_fields.items() if (kind := _section(field))}
+    own = {name: field for name, field in model.model_fields.items() if name not in sections}
+    parts = [_GENERATED, _SETTINGS_INTRODUCTION.rstrip(), "## Top level", _settings_table(own, prefix)]
+    for name, section in sections.items():
+        parts += [f"## `[{name}]`", inspect.cleandoc(section.__doc__ or "")]
+        parts.append(_settings_table(section.model_fields, f"{prefix}{name}{delimiter}"))
+    return "\n\n".join(parts) + "\n"
+
+
+def commands_markdown(command: click.Group, name: str) -> str:
+    """The page about a command line called `name`."""
+    described = command.to_info_dict(click.Context(command, info_name=name))
+    parts = [_GENERATED, _COMMANDS_INTRODUCTION.rstrip()]
+    for child, info in described["commands"].items():
+        parts += _command(f"{name} {child}", info)
+    return "\n\n".join(parts) + "\n"
+
+
+def reference_pages() -> dict[str, str]:
+    """File name in docs/ -> text of every generated page."""
+    return {"settings.md": settings_markdown(Settings), "commands.md": commands_markdown(cli, "wakeline")}
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _settings_table(fields: Mapping[str, FieldInfo], prefix: str) -> str:
+    rows = (
+        (f"`{name}`", _kind(field), f"`{_toml(_default(field))}`", f"`{prefix}{name}`".upper(), field.description or "")
+        for name, field in fields.items()
+    )
+    return _table(("setting", "type", "default", "environment variable", "what it is"), rows)
+
+
+def _default(field: FieldInfo) -> object:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _kind(field: FieldInfo) -> str:
+    bounds = [f"at least {bound.ge}" for bound in field.metadata if hasattr(bound, "ge")]
+    bounds += [f"above {bound.gt}" for bound in field.metadata if hasattr(bound, "gt")]
+    return ", ".join([_kind_name(field.annotation), *bounds])
+
+
+def _kind_name(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
+    if origin is list:
+        return f"list of {_kind_name(get_args(annotation)[0])}s"
+    return "table" if origin is dict else _KINDS[annotation]
+
+
+def _toml(value: object) -> str:
+    """A value as it is written in the settings file."""
+    if isinstance(value, Path):
+        return json.dumps(str(value))
+    if isinstance(value, int) and not isinstance(value, bool) and value >= _LONG_NUMBER:
+        return f"{value:_}"
+    return json.dumps(value)
+
+
+def _command(path: str, info: Mapping[str, Any]) -> Iterator[str]:
+    options = [one for one in info["params"] if one["param_type_name"] == "option" and one["name"] != "help"]
+    arguments = [one for one in info["params"] if one["param_type_name"] == "argument"]
+    usage = [path, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)]
+    yield f"## {path}"
+    yield inspect.cleandoc(info["help"] or "")
+    yield f"```text\n{' '.join(usage)}\n```"
+    if options:
+        yield _table(("option", "value", "default", "what it does"), map(_option, options))
+
+
+def _argument(info: Mapping[str, Any]) -> str:
+    name = str(info["name"]).upper()
+    return (name if info["required"] else f"[{name}]") + ("..." if info["nargs"] == -1 else "")
+
+
+def _option(info: Mapping[str, Any]) -> Sequence[str]:
+    names = ", ".join(f"`{name}`" for name in info["opts"])
+    help_text = " ".join((info["help"] or "").split())
+    if info["is_flag"]:
+        return names, "", "", help_text
+    default = "required" if info["required"] else _option_default(info["default"])
+    return names, _option_kind(info["type"]), default, help_text
+
+
+def _option_default(value: object) -> str:
+    return "" if value is None else f"`{value}`"
+
+
+def _option_kind(kind: Mapping[str, Any]) -> str:
+    if "choices" in kind:
+        return ", ".join(f"`{choice}`" for choice in kind["choices"])
+    name = _OPTION_KINDS[kind["param_type"]]
+    if kind.get("min") is None:
+        return name
+    return f"{name}, {'above' if kind['min_open'] else 'at least'} {kind['min']}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Write the pages into ./docs."""
+    if not FOLDER.is_dir():
+        raise SystemExit(f"There is no folder {FOLDER} here; run '{REGENERATE}' in the project's folder.")
+    for name, text in reference_pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        click.echo(f"Wrote {FOLDER / name}.")
+
+
+if __name__ == "__main__":
+    main()
