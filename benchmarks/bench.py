@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import httpx
 import orjson
 from deployment import Dagster, mails, overlapping
 from load import Plan, to_json
-from measure import Gauge, latencies
+from measure import Backlog, Gauge, latencies
 from resources import Usage, usage
 from results import Step, Totals, events_per_post, faults
 from traffic import VISIT, Traffic, identified, new_people
@@ -48,8 +49,7 @@ class _Watched:
     begin: float
     seconds: float
     stopped_early: bool
-    lag_seconds: float
-    unread_events: int
+    backlog: Backlog
     resources: dict[str, dict[str, float]]
 
 
@@ -170,43 +170,42 @@ class Benchmark:
     def _watch(self, plan: Plan, generator: "subprocess.Popen[bytes]") -> _Watched:
         begin = plan.start_at_ms / 1000 + plan.warm_up_seconds
         self._sleep_until(plan, begin)
-        before, stopped_early = usage(self.stack.pids()), False
+        programs = {**self.stack.pids(), "generator": generator.pid}
+        before, backlog, stopped_early = usage(programs), Backlog(0, 0.0), False
         peak: dict[str, int] = {}
         while (now := time.time()) < begin + self.seconds and not stopped_early:
             self._sleep_until(plan, min(now + 1, begin + self.seconds))
-            _raise(peak, usage(self.stack.pids()))
+            backlog, seconds, after = self.gauge.backlog(), time.time() - begin, usage(programs)
+            _raise(peak, after)
             self.stack.check()
-            stopped_early = self.gauge.backlog().lag_seconds > _HOPELESS_LAG_SECONDS
-        backlog, after = self.gauge.backlog(), usage(self.stack.pids())
+            stopped_early = backlog.lag_seconds > _HOPELESS_LAG_SECONDS
         if stopped_early:
             generator.terminate()
-        seconds = time.time() - begin
-        return _Watched(
-            begin, seconds, stopped_early, backlog.lag_seconds, backlog.events, _used(before, after, peak, seconds)
-        )
+        return _Watched(begin, seconds, stopped_early, backlog, _used(before, after, peak, seconds))
 
     def _step(self, plan: Plan, watched: _Watched, tally: Mapping[str, Any], drained_after_seconds: float) -> Step:
         self.known_people += new_people(plan.posts * plan.events_per_post)
         measured_from_ms = plan.due_ms(plan.warm_up_posts)
         rows = self.gauge.sends(plan.step)
-        skipped = [f"{row['state']} {row['reason']}" for row in rows if row["state"] != "sent"]
         runs = overlapping(self.dagster.runs(), watched.begin, watched.begin + watched.seconds)
-        generator = {"cores": tally["cpu_seconds"] / plan.seconds, "rss_bytes": tally["rss_bytes"]}
+        seconds = min(watched.seconds, self.seconds)
+        offered = sum(tally[f"measured_{fate}"] for fate in ("accepted", "refused", "unanswered"))
         return Step(
             rate=plan.rate,
             events_per_post=plan.events_per_post,
-            seconds=watched.seconds,
-            accepted_per_second=tally["measured_accepted"] / watched.seconds,
+            seconds=seconds,
+            offered_per_second=offered / seconds,
+            accepted_per_second=tally["measured_accepted"] / seconds,
             refused=tally["refused"] + tally["unanswered"],
-            lag_seconds=watched.lag_seconds,
-            unread_events=watched.unread_events,
+            lag_seconds=watched.backlog.lag_seconds,
+            unread_events=watched.backlog.events,
             drained_after_seconds=drained_after_seconds,
             latency_ms=latencies(rows, measured_from_ms),
             late_ms=tally["late_ms"],
             answer_ms=tally["answer_ms"],
             stopped_early=watched.stopped_early,
-            skipped={reason: skipped.count(reason) for reason in sorted(set(skipped))},
-            resources={**watched.resources, "generator": generator},
+            not_sent=Counter(f"{row['state']} {row['reason']}".strip() for row in rows if row["state"] != "sent"),
+            resources=watched.resources,
             other_runs=[name for name in runs if name != RESIDENT_JOB],
         )
 

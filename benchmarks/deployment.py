@@ -1,5 +1,6 @@
 """A fresh stack for the benchmark: its own folder and ports, nothing of the user's settings."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from wakeline.errors import WakelineError
 from wakeline.settings import Settings, load_settings
 
 #: In the repository and not in a temporary folder, which may be memory: durable writes must cost what they cost.
@@ -36,6 +38,16 @@ def fresh_settings() -> tuple[Settings, Path]:
     path = FOLDER / "wakeline.toml"
     path.write_text(settings_text(_free_ports(len(_PORTS))), encoding="utf-8")
     return load_settings(path), path
+
+
+def take_lock() -> int:
+    """A file descriptor that keeps other benchmarks away while it is open. Raises WakelineError when one runs."""
+    lock = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise WakelineError("Another benchmark is running; wait for its end.") from error
+    return lock
 
 
 def remove() -> None:

@@ -6,7 +6,6 @@ result, so a generator or a collector that falls behind cannot hide it (coordina
 
 import asyncio
 import base64
-import resource
 import signal
 import sys
 import time
@@ -90,7 +89,6 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """Events and orders by what became of them; `measured_*` is the same without the warm-up."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
         return {
             **_fates("", self.statuses, self.plan.events_per_post),
             **_fates("measured_", self.measured_statuses, self.plan.events_per_post),
@@ -98,8 +96,6 @@ class Tally:
             "posts_by_status": {str(status): count for status, count in sorted(self.statuses.items())},
             "late_ms": summary(self.late_ms),
             "answer_ms": summary(self.answer_ms),
-            "cpu_seconds": used.ru_utime + used.ru_stime,
-            "rss_bytes": used.ru_maxrss * 1024,
         }
 
 

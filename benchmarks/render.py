@@ -57,22 +57,32 @@ def _headline(facts: Mapping[str, Any], steps: Sequence[Step]) -> str:
 
 
 def _rates(steps: Sequence[Step]) -> str:
-    before = ("events/s", "per POST", "seconds", "accepted/s", "refused", "lag at end, s", "drained after, s", "mails")
+    before = (
+        "events/s",
+        "per POST",
+        "seconds",
+        "offered/s",
+        "accepted/s",
+        "refused",
+        "lag at end, s",
+        "drained after, s",
+        "mails",
+    )
     header = (*before, *NAMES, "sustained", "meanwhile")
     return table(header, (_rate_row(step) for step in steps))
 
 
 def _rate_row(step: Step) -> list[str]:
     total = step.latency_ms["total_from_due"]
-    drained = "-" if step.drained_after_seconds is None else f"{step.drained_after_seconds:.1f}"
     return [
         f"{step.rate:,.0f}",
         str(step.events_per_post),
         f"{step.seconds:.0f}",
+        f"{step.offered_per_second:,.0f}",
         f"{step.accepted_per_second:,.0f}",
         f"{step.refused:,}",
         f"{step.lag_seconds:.1f}",
-        drained,
+        f"{step.drained_after_seconds:.1f}",
         f"{total['count']:,.0f}",
         *_numbers(total),
         f"no: {step.not_sustained}" if step.not_sustained else "yes",

@@ -21,16 +21,18 @@ class Step:
     rate: float
     events_per_post: int
     seconds: float
+    offered_per_second: float
     accepted_per_second: float
     refused: int
     lag_seconds: float
     unread_events: int
-    drained_after_seconds: float | None
+    drained_after_seconds: float
     latency_ms: Mapping[str, Mapping[str, float]]
     late_ms: Mapping[str, float]
     answer_ms: Mapping[str, float]
     stopped_early: bool = False
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    #: State and reason of orders that no mail was sent about -> how many.
+    not_sent: Mapping[str, int] = field(default_factory=dict)
     #: Process group -> CPU seconds per second and the most resident bytes.
     resources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     #: Dagster runs, other than the resident one, that took CPU meanwhile.
@@ -45,6 +47,7 @@ class Step:
             "stopped early": self.stopped_early,
             f"lag {self.lag_seconds:.1f} s": self.lag_seconds >= MAX_LAG_SECONDS,
             "no mail": p95 is None,
+            f"{sum(self.not_sent.values())} orders not mailed": bool(self.not_sent),
             f"p95 {p95 or 0:,.0f} ms": p95 is not None and p95 >= MAX_P95_MS,
             "the generator fell behind": self.late_ms.get("p95", 0) > MAX_LATE_P95_MS,
         }

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import orjson
 from bench import Benchmark
-from deployment import FOLDER, fresh_settings, remove
+from deployment import FOLDER, fresh_settings, remove, take_lock
 from machine import machine_facts
 from measure import Gauge
 from render import markdown
@@ -58,6 +58,7 @@ def main(rates: list[float], seconds: float, warm_up: float, quick: bool, keep: 
     # Else the stack, which is in a session of its own, would outlive this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        lock = take_lock()
         faults = _run(rates, seconds, warm_up, quick, results)
     except WakelineError as error:
         click.echo(f"bench: {error}", err=True)
@@ -65,6 +66,7 @@ def main(rates: list[float], seconds: float, warm_up: float, quick: bool, keep: 
         sys.exit(1)
     if not keep and not faults:
         remove()
+    os.close(lock)
     sys.exit(1 if faults else 0)
 
 

@@ -66,7 +66,7 @@ class Traffic:
         """Every other visitor is new; visits that began before the load are by people who are known."""
         if visit >= 0 and visit % 2 == 0:
             return Person(self._known_people + visit // 2), True
-        return Person(visit * _SCRAMBLE % 2**32 % self._known_people), False
+        return Person((visit * _SCRAMBLE % 2**32 >> 8) % self._known_people), False
 
     def _act(self, what: str, moment: Moment, person: Person, product: Product, order: str) -> TimedMessage:
         identity = f"{self._rng.getrandbits(128):032x}"

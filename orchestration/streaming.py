@@ -36,7 +36,7 @@ def _event_stream() -> dg.AssetSpec:
             **_columns(
                 ("partition", "UInt16", "Partition of the profile key"),
                 ("offset", "UInt64", "Dense position in the partition"),
-                ("appended_at", "DateTime64(3)", "When the append was durable"),
+                ("appended_at", "DateTime64(3)", "When it was appended"),
                 ("key", "String", "Profile key the stream is partitioned by"),
                 ("value", "String", "Envelope: arrival header and the raw Segment message"),
             ),

@@ -2,17 +2,15 @@
 
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support.stack import LEASE_SECONDS, RunningStack, await_that, is_alive, is_free, stop_process
+from support.stack import RunningStack, await_that, is_alive, is_free, stop_process
 
 from wakeline.clock import system_clock
 from wakeline.database import offsets, sends
@@ -68,10 +66,8 @@ def say(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return on_the_terminal
 
 
-def test_a_killed_run_is_replaced_and_nothing_is_lost_or_sent_twice(
-    stack: RunningStack, say: Callable[[str], None]
-) -> None:
-    blow = play_with_a_kill(stack, seed=9001, victim=stack.worker)
+def test_a_killed_run_is_replaced_and_does_its_batch_again(stack: RunningStack, say: Callable[[str], None]) -> None:
+    blow = play_with_a_kill(stack, seed=9001, victim=stack.worker, moment=stack.between_ingest_and_commit())
 
     assert stack.lane().fencing_token > blow.generation
     assert_sending_went_on(stack, blow)
@@ -79,23 +75,23 @@ def test_a_killed_run_is_replaced_and_nothing_is_lost_or_sent_twice(
     say(recovery(stack, "resident run", blow))
 
 
-def test_a_killed_code_server_comes_back_and_its_run_ends_itself_and_is_replaced(
-    stack: RunningStack, say: Callable[[str], None]
-) -> None:
-    orphan = []
+def test_a_machine_that_went_down_goes_on_where_it_was(stack: RunningStack, say: Callable[[str], None]) -> None:
+    with stack.play(seed=9002) as play:
+        play.await_middle()
+        generation = stack.lane().fencing_token
+        with stack.between_ingest_and_commit():
+            stack.kill()
+        mails, blow = stack.mails(), Blow(0, system_clock(), generation)
 
-    def code_server() -> int:
-        orphan.append(stack.worker())
-        return stack.program("code")
+        stack.start()
+        play.finish()
+    stack.await_settled()
 
-    blow = play_with_a_kill(stack, seed=9002, victim=code_server)
-
-    assert stack.program("code") != blow.pid
-    assert not is_alive(orphan[0])
-    assert stack.lane().fencing_token > blow.generation
+    assert stack.lane().fencing_token > generation
+    assert stack.mails().items() > mails.items()
     assert_sending_went_on(stack, blow)
     assert_everything_adds_up(stack)
-    say(recovery(stack, "code server", blow))
+    say(recovery(stack, "whole machine", blow))
 
 
 def test_a_killed_warehouse_comes_back_with_every_batch_counted_once(
@@ -109,10 +105,29 @@ def test_a_killed_warehouse_comes_back_with_every_batch_counted_once(
     say(recovery(stack, "warehouse", blow))
 
 
+def test_a_killed_code_server_comes_back_and_its_run_ends_itself_and_is_replaced(
+    stack: RunningStack, say: Callable[[str], None]
+) -> None:
+    orphans = []
+
+    def code_server() -> int:
+        orphans.append(stack.worker())
+        return stack.program("code")
+
+    blow = play_with_a_kill(stack, seed=9004, victim=code_server, moment=stack.between_ingest_and_commit())
+
+    assert stack.program("code") != blow.pid
+    assert not any(is_alive(orphan) for orphan in orphans)
+    assert stack.lane().fencing_token > blow.generation
+    assert_sending_went_on(stack, blow)
+    assert_everything_adds_up(stack)
+    say(recovery(stack, "code server", blow))
+
+
 def test_a_killed_collector_comes_back_and_what_it_had_answered_is_kept(
     stack: RunningStack, say: Callable[[str], None]
 ) -> None:
-    blow = play_with_a_kill(stack, seed=9004, victim=lambda: stack.program("collector"))
+    blow = play_with_a_kill(stack, seed=9005, victim=lambda: stack.program("collector"))
 
     assert stack.program("collector") != blow.pid
     assert_sending_went_on(stack, blow)
@@ -123,9 +138,10 @@ def test_a_killed_collector_comes_back_and_what_it_had_answered_is_kept(
 def test_a_run_that_stood_still_beyond_its_lease_ends_itself_and_writes_nothing_more(
     stack: RunningStack, say: Callable[[str], None]
 ) -> None:
-    with stack.play(seed=9005) as play:
+    with stack.play(seed=9006) as play:
         play.await_middle()
-        blow = strike(stack, stack.worker, lambda pid: stop_outside_of_transactions(stack.settings.ledger_path, pid))
+        # A process that stands still inside a transaction would keep SQLite's lock and so stop everybody else.
+        blow = strike(stack.lane().fencing_token, stack.worker(), stop_process, stack.between_ingest_and_commit())
         try:
             await_that("a successor has the lane", lambda: stack.lane().fencing_token > blow.generation, 60)
             play.finish()
@@ -137,21 +153,19 @@ def test_a_run_that_stood_still_beyond_its_lease_ends_itself_and_writes_nothing_
     await_that("the woken run has ended", lambda: not is_alive(blow.pid), 30)
 
     assert everything_written(stack) == before
-    assert blow.at_ms + LEASE_SECONDS * 1000 < system_clock()
     assert_sending_went_on(stack, blow)
     say(recovery(stack, "standing run", blow))
 
 
-def test_a_stop_leaves_no_process_and_a_second_start_goes_on_where_it_was(stack: RunningStack) -> None:
-    with stack.play(seed=9006) as play:
+def test_a_stop_leaves_no_process_and_the_next_start_goes_on_where_it_was(stack: RunningStack) -> None:
+    with stack.play(seed=9007) as play:
         play.await_middle()
         generation = stack.lane().fencing_token
         stack.stop()
 
         assert stack.leftovers() == {}
         assert [name for name, port in stack.ports().items() if not is_free(port)] == []
-        mails = stack.mails()
-        stopped_at_ms = system_clock()
+        mails, stop = stack.mails(), Blow(0, system_clock(), generation)
 
         stack.start()
         play.finish()
@@ -159,34 +173,33 @@ def test_a_stop_leaves_no_process_and_a_second_start_goes_on_where_it_was(stack:
 
     assert stack.lane().fencing_token > generation
     assert stack.mails().items() > mails.items()
-    assert_sending_went_on(stack, Blow(0, stopped_at_ms, generation))
+    assert_sending_went_on(stack, stop)
     assert_everything_adds_up(stack)
 
 
-def play_with_a_kill(stack: RunningStack, seed: int, victim: Callable[[], int]) -> Blow:
-    """A play whose victim is killed in its middle; returns when all of it is settled."""
+def play_with_a_kill(
+    stack: RunningStack,
+    seed: int,
+    victim: Callable[[], int],
+    moment: AbstractContextManager[None] | None = None,
+) -> Blow:
+    """A play whose victim is killed in its middle, at a moment of choice; returns when all of it is settled."""
     with stack.play(seed) as play:
         play.await_middle()
-        blow = strike(stack, victim, lambda pid: os.kill(pid, signal.SIGKILL))
+        blow = strike(stack.lane().fencing_token, victim(), lambda pid: os.kill(pid, signal.SIGKILL), moment)
         play.finish()
     stack.await_settled()
     assert not is_alive(blow.pid)
     return blow
 
 
-def strike(stack: RunningStack, victim: Callable[[], int], how: Callable[[int], None]) -> Blow:
-    """Find the victim and strike it."""
-    pid, generation = victim(), stack.lane().fencing_token
-    how(pid)
-    return Blow(pid, system_clock(), generation)
-
-
-def stop_outside_of_transactions(ledger_path: Path, pid: int) -> None:
-    """SIGSTOP while the victim cannot be in a transaction: it would take SQLite's lock, and all others, with it."""
-    with closing(sqlite3.connect(ledger_path, isolation_level=None, timeout=30)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        stop_process(pid)
-        connection.execute("ROLLBACK")
+def strike(
+    generation: int, pid: int, how: Callable[[int], None], moment: AbstractContextManager[None] | None = None
+) -> Blow:
+    """Strike a process, at a moment of choice."""
+    with moment or nullcontext():
+        how(pid)
+        return Blow(pid, system_clock(), generation)
 
 
 def assert_sending_went_on(stack: RunningStack, blow: Blow) -> None:

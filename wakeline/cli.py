@@ -1,5 +1,7 @@
 """The command line: `wakeline COMMAND`. Commands import what they need when they run, so that --help is quick."""
 
+import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import click
 from wakeline.errors import WakelineError
 
 _INTERRUPTED = 130
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _LazyGroup(click.Group):
@@ -38,6 +41,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend ends with one sentence on stderr and exit code 1."""
+    os.umask(0o077)  # State holds personal data.
     try:
         cli.main(standalone_mode=False)
     except WakelineError as error:
@@ -71,6 +75,7 @@ def collector() -> None:
     from wakeline.settings import load_settings
 
     settings = load_settings()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     serve(settings, unread_events(settings, system_clock))
 
 
@@ -82,19 +87,21 @@ def pages() -> None:
     from wakeline.settings import load_settings
 
     settings = load_settings()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     serve(settings, demo_notice(settings))
 
 
 @cli.command()
 def deploy() -> None:
     """Create or update all tables and views in ClickHouse and check the triggers; safe to run again."""
-    from wakeline.pipeline.factory import checked_campaigns
+    from wakeline.clock import system_clock
+    from wakeline.pipeline.factory import checked_campaigns, open_mailer
     from wakeline.settings import load_settings
     from wakeline.warehouse.deploy import deploy as run
 
     settings = load_settings()
     live = run(settings, lambda step: click.echo(f"deploy: {step}", err=True))
-    checked_campaigns(settings, live)
+    open_mailer(settings, checked_campaigns(settings, live), system_clock).close()  # Compiles every template.
     click.echo(f"Deployed; {len(live.triggers)} triggers: {', '.join(one.name for one in live.triggers)}.")
 
 
@@ -105,6 +112,7 @@ def up() -> None:
     from wakeline.stack.supervisor import Stack
 
     settings = load_settings()
+    stop_on_sigterm()
     with Stack(settings, config_file(), lambda step: click.echo(f"up: {step}", err=True)) as stack:
         stack.start()
         click.echo(f"Dagster: http://{settings.dagster.host}:{settings.dagster.port}")
@@ -143,12 +151,15 @@ def dbt(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 def config_file() -> Path | None:
     """The settings file in use, None when there is none."""
-    import os
-
     from wakeline.settings import CONFIG_VARIABLE, DEFAULT_CONFIG_NAME
 
     path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG_NAME))
     return path if path.exists() else None
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that whatever was started is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def until_signalled(check: Callable[[], None]) -> None:

@@ -15,13 +15,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from wakeline.cli import config_file, until_signalled
+from wakeline.cli import config_file, stop_on_sigterm, until_signalled
 from wakeline.clock import system_clock
 from wakeline.errors import WakelineError
 from wakeline.report import build_report, report_tables
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
 from wakeline.settled import unsettled
 
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 _CONFIG = Path("demo.toml")
 _REPORT_NAME = "demo-report.json"
 #: After the traffic is through, how long its last wake-ups and sends may take.
@@ -34,8 +35,8 @@ _LINE_SECONDS = 5.0
 @click.command()
 @click.option("--once", is_flag=True, help="Stop when the traffic is through and every send is settled.")
 @click.option("--people", default=60, show_default=True, type=click.IntRange(min=1), help="Shoppers to simulate.")
-@click.option("--minutes", default=30.0, show_default=True, help="Simulated minutes of shopping.")
-@click.option("--speed", default=60.0, show_default=True, help="Simulated seconds per second.")
+@click.option("--minutes", default=30.0, show_default=True, type=_POSITIVE, help="Simulated minutes of shopping.")
+@click.option("--speed", default=60.0, show_default=True, type=_POSITIVE, help="Simulated seconds per second.")
 @click.option("--seed", type=int, help="Other shoppers for another seed; without it, new ones at every start.")
 def demo(once: bool, people: int, minutes: float, speed: float, seed: int | None) -> None:
     """Start everything, play shopper traffic into the collector, and show what comes of it.
@@ -46,6 +47,7 @@ def demo(once: bool, people: int, minutes: float, speed: float, seed: int | None
         os.environ[CONFIG_VARIABLE] = str(_CONFIG.resolve())
     settings = load_settings()
     console = Console(stderr=True)
+    stop_on_sigterm()
     from wakeline.stack.supervisor import Stack
 
     with _Steps(console) as steps, Stack(settings, config_file(), steps.say) as stack:

@@ -57,7 +57,9 @@ class StreamSettings(Section):
 
     kind: Literal["embedded"] = Field("embedded", description="Which event stream is used.")
     name: str = Field("events", description="Name of the stream; part of every offset's identity.")
-    partitions: int = Field(4, ge=1, description="Partitions of a new stream; a profile always has the same one.")
+    partitions: int = Field(
+        4, ge=1, description="Partitions of a new stream; a device, or a person without one, always has the same."
+    )
     retention_hours: int = Field(72, ge=1, description="Processed events older than this leave the stream.")
 
 

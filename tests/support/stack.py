@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,19 +28,21 @@ from wakeline.settled import unsettled
 from wakeline.stack.supervisor import Stack
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
+from wakeline.warehouse.landing import Landing
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PEOPLE = 120
 MINUTES = 30
-#: Half an hour of shopping in twenty-four seconds.
-SPEED = 75
+#: Half an hour of shopping in twenty seconds.
+SPEED = 90
 LEASE_SECONDS = 5
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
 _START_SECONDS = 150
 _STOP_SECONDS = 100
 _PLAY_SECONDS = 120
 _SETTLE_SECONDS = 90
+_BATCH_SECONDS = 30
 
 _SETTINGS = """\
 project_dir = "{project_dir}"
@@ -105,13 +108,20 @@ class RunningStack:
         process.terminate()
         assert process.wait(_STOP_SECONDS) == 0, self._said()
 
+    def kill(self) -> None:
+        """Kill every process of it at once, as far as that can be told from a machine that goes down."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+        while alive := self.leftovers():
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def program(self, name: str) -> int:
         """The process of a supervised program that runs now."""
         return Stack(self.settings, self._settings_path, lambda step: None).pids()[name]
-
-    def is_running(self, name: str) -> bool:
-        """Whether a supervised program runs now."""
-        return name in Stack(self.settings, self._settings_path, lambda step: None).pids()
 
     def worker(self) -> int:
         """The process of the run that holds the lane: the holder is a Dagster run, whose log names the process."""
@@ -164,6 +174,20 @@ class RunningStack:
         return {path.stem: path.stat().st_mtime_ns for path in self.settings.outbox_dir.glob("*.eml")}
 
     @contextmanager
+    def between_ingest_and_commit(self) -> Iterator[None]:
+        """The lane stands still in the middle of a batch: what it would write next is the ledger, which is locked.
+
+        Nothing here may open the ledger meanwhile.
+        """
+        with contextlib.closing(
+            sqlite3.connect(self.settings.ledger_path, isolation_level=None, timeout=30)
+        ) as connection:
+            await_that("a batch has begun", lambda: _locked_in_a_batch(connection), _BATCH_SECONDS)
+            begun = _begun(connection)
+            await_that("the batch is ingested", lambda: self._is_ingested(begun), _BATCH_SECONDS)
+            yield
+
+    @contextmanager
     def play(self, seed: int) -> Iterator["Play"]:
         """Shopper traffic, new for every seed; ended with the context if it has not ended by itself."""
         messages = [timed.message for timed in simulate(seed, PEOPLE, MINUTES)]
@@ -209,6 +233,14 @@ class RunningStack:
             "web": settings.dagster.port,
             "code": settings.dagster.code_port,
         }
+
+    def _is_ingested(self, begun: dict[str, list[int]]) -> bool:
+        client = connect(self.settings.warehouse)
+        try:
+            ends = Landing(client, self.settings.stream.name).committed()
+        finally:
+            client.close()
+        return all(ends.get(int(partition), 0) >= end for partition, (_, end) in begun.items())
 
     def _wakeline(self, arguments: list[str], log: Any, out: Any = None) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -301,6 +333,19 @@ def _settings_text() -> str:
         bound = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
         ports = dict(zip(_PORTS, (one.getsockname()[1] for one in bound), strict=True))
     return _SETTINGS.format(project_dir=PROJECT_DIR, lease_seconds=LEASE_SECONDS, **ports)
+
+
+def _locked_in_a_batch(connection: sqlite3.Connection) -> bool:
+    connection.execute("BEGIN IMMEDIATE")
+    if _begun(connection):
+        return True
+    connection.execute("ROLLBACK")
+    return False
+
+
+def _begun(connection: sqlite3.Connection) -> dict[str, list[int]]:
+    [[intent]] = connection.execute("SELECT intent FROM lanes WHERE lane = ?", (LANE,))
+    return dict(json.loads(intent or "{}"))
 
 
 def _all_processes() -> list[int]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from sqlalchemy.engine import Engine
+
 from support.clocks import Hand
 from support.messages import Message, append
 from support.sending import LANE, LEASE_MS, Book
 from support.stack import PROJECT_DIR, await_that
-
 from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
@@ -153,9 +153,7 @@ class Site:
 
     def with_settings(self, **sections: dict[str, Any]) -> "Site":
         """The same site with some settings changed, e.g. `lane={"batch_rows": 3}`."""
-        changed = {
-            name: getattr(self.settings, name).model_copy(update=values) for name, values in sections.items()
-        }
+        changed = {name: getattr(self.settings, name).model_copy(update=values) for name, values in sections.items()}
         return Site(self.settings.model_copy(update=changed), self.clock, self.client, self.engine)
 
     @contextmanager

@@ -1,13 +1,16 @@
 """Renders claimed sends and hands them to the ESP, several at a time."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from wakeline.activation.claims import Claim
-from wakeline.activation.esp.protocol import Esp, Outcome, Rejected
+from wakeline.activation.esp.protocol import Esp, Outcome, Rejected, Unknown
 from wakeline.activation.rendering import Renderer, RenderError
 from wakeline.clock import Clock
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,10 @@ class Mailer:
         return self._esp.takes_idempotency_key
 
     def send(self, claims: Sequence[Claim]) -> list[Answer]:
-        """The ESP's answer to each claim; a mail that cannot be rendered is rejected with the reason."""
+        """The ESP's answer to each claim; a mail that cannot be rendered is rejected with the reason.
+
+        A bug that one mail meets is logged and ends that mail only: raised, it would end every run at the same place.
+        """
         return list(self._pool.map(self._answer, claims))
 
     def _answer(self, claim: Claim) -> Answer:
@@ -46,7 +52,14 @@ class Mailer:
             mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context)
         except RenderError as error:
             return Rejected(f"not rendered: {error}")
-        return self._esp.send(mail)
+        except Exception as error:
+            _logger.exception("The mail %s of campaign %s cannot be rendered", claim.key, claim.campaign)
+            return Rejected(f"not rendered: {error!r}")
+        try:
+            return self._esp.send(mail)
+        except Exception as error:
+            _logger.exception("The ESP adapter %s failed at the mail %s", self._esp.name, claim.key)
+            return Unknown(f"the ESP adapter failed: {error!r}")
 
     def close(self) -> None:
         """Wait for mails in flight."""

@@ -72,6 +72,7 @@ class MicroBatches:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.ledger.settle_orphans(lease, self.mailer.takes_idempotency_key, self.clock())
+        self.landing.pin_view_tokens()
         ranges = self.lanes.intent(lease.lane)
         redone = [self._process(lease, read_ranges(self.stream, ranges), ranges)] if ranges else []
         self.committed = self.landing.committed()

@@ -54,7 +54,7 @@ def _start(head: PartitionHead, committed: Mapping[int, int]) -> int:
     if start < head.earliest:
         raise StreamError(
             f"Stream partition {head.partition} begins at offset {head.earliest}, but {start} is the next to process:"
-            " events left the stream unprocessed. Restore them, or reset the lane, before going on."
+            " events left the stream unprocessed. Restore the stream file from a backup before going on."
         )
     if start > head.next:
         raise StreamError(

@@ -48,6 +48,7 @@ def supervisor_config(settings: Settings, config_path: Path | None) -> str:
     parser["unix_http_server"] = {"file": str(socket_path(settings)), "chmod": "0600"}
     parser["supervisord"] = {
         "nodaemon": "true",
+        "umask": "077",
         "logfile": str(settings.data_dir / "logs" / "supervisord.log"),
         "pidfile": str(state / "supervisord.pid"),
         "childlogdir": str(settings.data_dir / "logs"),

@@ -118,7 +118,8 @@ class Stack:
                 start_new_session=True,  # Ctrl-C reaches this process only, which then stops the others in order.
                 env={**os.environ, "PYTHONWARNINGS": "ignore"},
             )
-        self._await("supervisor", socket_path(self._settings).exists)
+        # That the file is there says nothing: a supervisor that was killed leaves its own behind.
+        self._await("supervisor", lambda: _accepts(socket_path(self._settings)))
 
     def _create_dagster_storage(self) -> "subprocess.Popen[bytes]":
         """Daemon and web server would both create the tables, and fail each other."""
@@ -181,3 +182,8 @@ def _listens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0

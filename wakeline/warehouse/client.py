@@ -16,13 +16,15 @@ from wakeline.settings import WarehouseSettings
 FAULTS = (ClickHouseError, urllib3.exceptions.HTTPError, OSError)
 
 # On every request, whatever the server's defaults of the day: an insert is answered when it is written, tokens
-# count in the whole view chain, and a batch is one block.
+# count in the whole view chain, and a batch is one block, over however many months its events happened: one that
+# were refused would be tried again for ever.
 SESSION_SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "min_insert_block_size_rows": 1_048_576,
     "max_insert_block_size": 1_048_576,
+    "max_partitions_per_insert_block": 0,
     "date_time_input_format": "best_effort",
 }
 

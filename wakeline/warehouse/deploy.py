@@ -10,6 +10,7 @@ from wakeline.settings import Settings
 from wakeline.warehouse.client import FAULTS, connect, first_line
 from wakeline.warehouse.dbt import require_success, run_dbt
 from wakeline.warehouse.evaluation import describe
+from wakeline.warehouse.landing import Landing
 
 
 def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
@@ -26,6 +27,7 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
     say("trigger contracts")
     live = load_live_models(settings)
     client = connect(settings.warehouse)
+    Landing(client, settings.stream.name).pin_view_tokens()
     for trigger in live.triggers:
         check_trigger(client, trigger)
     client.close()

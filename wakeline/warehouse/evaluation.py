@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
 from wakeline.clock import to_datetime, to_epoch_ms
-from wakeline.errors import WarehouseError
+from wakeline.errors import ConfigError, WarehouseError
 from wakeline.pipeline.triggers import CONTRACT_COLUMNS, LiveModel, LiveModels, Occurrence
 from wakeline.warehouse.client import FAULTS, first_line
 
@@ -51,7 +51,9 @@ class Evaluator:
             zip(self._trigger_clients, self._models.triggers, strict=True),
         )
         triggers_and_answers = zip(self._models.triggers, answers, strict=True)
-        return [_occurrence(trigger, row) for trigger, rows in triggers_and_answers for row in rows]
+        found = [_occurrence(trigger, row) for trigger, rows in triggers_and_answers for row in rows]
+        _require_candidates(found, {profile_id for profile_id, _ in members})
+        return found
 
     def contacts(self, members: Sequence[Member], as_of_ms: int) -> dict[str, dict[str, Any]]:
         """profile id -> columns of the contacts model."""
@@ -63,6 +65,15 @@ class Evaluator:
         self._pool.shutdown()
         for client in (self._client, *self._trigger_clients):
             client.close()
+
+
+def _require_candidates(found: Sequence[Occurrence], profiles: set[str]) -> None:
+    for one in found:
+        if one.profile_id not in profiles:
+            raise ConfigError(
+                f"dbt_project/models/triggers/{one.trigger}.sql: the trigger returned a profile that is no candidate;"
+                " select profile_id from the merged profile models or from candidates()."
+            )
 
 
 def _ask(client: Client, model: LiveModel, parameters: dict[str, Any], table: ExternalData) -> list[dict[str, Any]]:

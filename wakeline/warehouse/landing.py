@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from clickhouse_connect.driver.binding import format_str, quote_identifier
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
@@ -32,6 +33,15 @@ _EARLIER = """
 _COMMITTED = """
     SELECT partition, max(offset) + 1 FROM landing WHERE stream = {stream:String} GROUP BY partition
 """
+# A view adds its name to the token after CREATE and after a restart of the server, but its UUID after any ALTER, as a
+# deployment's is one. A batch repeated on the other side of these counted twice in every table behind landing: so each
+# view is altered, to what it is.
+_VIEWS = """
+    SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView'
+"""
+
+# ClickHouse refuses a bare carriage return at a line's end, and with it the whole batch.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class Landing:
@@ -73,6 +83,17 @@ class Landing:
         parameters = {"partitions": list(ranges), "firsts": [first for first, _ in ranges.values()]}
         return {(partition, message_id) for partition, message_id in self._ask(_EARLIER, parameters, batch)}
 
+    def pin_view_tokens(self) -> None:
+        """Let the token of a batch mean the same in all views when the batch is repeated after a restart.
+
+        To be called whenever the server or the views may have changed, before anything is inserted.
+        """
+        try:
+            for name, comment in self._client.query(_VIEWS).result_rows:
+                self._client.command(f"ALTER TABLE {quote_identifier(name)} MODIFY COMMENT {format_str(comment)}")
+        except FAULTS as error:
+            raise WarehouseError(f"ClickHouse did not prepare the views behind landing: {first_line(error)}") from error
+
     def committed(self) -> dict[int, int]:
         """The first offset of each partition that landing does not hold yet."""
         rows = self._ask(_COMMITTED, {"stream": self._stream})
@@ -102,4 +123,4 @@ def _values(stream: str, row: LandingRow) -> tuple[object, ...]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    return text.translate(_ESCAPES)

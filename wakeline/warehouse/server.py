@@ -18,6 +18,7 @@ import httpx
 
 from wakeline.errors import WarehouseError
 from wakeline.settings import WarehouseSettings
+from wakeline.warehouse.deduplication_log import forget_unfinished_parts
 
 _LISTEN = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
 _NEVER_ENDS = (
@@ -77,6 +78,7 @@ def run_server(settings: WarehouseSettings, data_dir: Path) -> None:
     _write_config(settings, data_dir)
     lock = _take_lock(data_dir)
     _check_ports(settings)
+    forget_unfinished_parts(data_dir / "data")
     # chdb boots a throw-away engine at import that would read ./config.xml, so: import first, then change folder.
     from chdb import _chdb
 

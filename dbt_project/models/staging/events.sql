@@ -48,7 +48,7 @@ named as (
             empty(properties.products) and properties.product_id != '',
             [(
                 properties.product_id, properties.name, properties.category, properties.price,
-                greatest(properties.quantity, 1), properties.url, properties.image_url
+                properties.quantity, properties.url, properties.image_url
             )],
             properties.products
         ) as products
@@ -93,7 +93,7 @@ select
     arrayMap(product -> if(tupleElement(product, 3) != '', tupleElement(product, 3), properties.category), products)
         as product_categories,
     arrayMap(product -> tupleElement(product, 4), products) as product_prices,
-    arrayMap(product -> tupleElement(product, 5), products) as product_quantities,
+    arrayMap(product -> greatest(tupleElement(product, 5), 1), products) as product_quantities,
     arrayMap(product -> tupleElement(product, 6), products) as product_urls,
     arrayMap(product -> tupleElement(product, 7), products) as product_image_urls,
 

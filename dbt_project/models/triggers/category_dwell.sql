@@ -2,7 +2,11 @@
 
 with categories as (
 
-    select * from {{ ref('person_categories') }}
+    select
+        *,
+        -- A purchase after midnight ends the dwell of the day before as well.
+        max(last_purchased_at) over (partition by profile_id, category) as ever_purchased_at
+    from {{ ref('person_categories') }}
 
 ),
 
@@ -18,7 +22,7 @@ dwells as (
     from categories
     where
         engaged_seconds > {{ var('category_dwell_minutes') }} * 60
-        and toDate(last_purchased_at) < day
+        and toDate(ever_purchased_at) < day
         and last_active_at > {{ as_of() }} - interval 6 hour
 
 ),
