@@ -72,7 +72,7 @@ def _require_candidates(found: Sequence[Occurrence], profiles: set[str]) -> None
         if one.profile_id not in profiles:
             raise ConfigError(
                 f"dbt_project/models/triggers/{one.trigger}.sql: the trigger returned a profile that is no candidate;"
-                " select profile_id from the merged profile models or from candidates()."
+                " take profile_id from the merged profile models or from candidates()."
             )
 
 

@@ -40,6 +40,9 @@ _VIEWS = """
     SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView'
 """
 
+#: The server's start is told in whole seconds, as the difference of two clocks.
+_START_JITTER_SECONDS = 2
+
 # ClickHouse refuses a bare carriage return at a line's end, and with it the whole batch.
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -50,12 +53,15 @@ class Landing:
     def __init__(self, client: Client, stream: str) -> None:
         self._client = client
         self._stream = stream
+        self._pinned_start_seconds = 0
 
     def insert(self, rows: Sequence[LandingRow], ranges: Ranges) -> None:
         """Insert a batch with everything that follows from it in the views; the same ranges count once.
 
         One block, one token: ClickHouse skips a repeated batch in every table of the view chain that has it.
         """
+        if abs(self._server_start_seconds() - self._pinned_start_seconds) > _START_JITTER_SECONDS:
+            self.pin_view_tokens()
         columns = list(zip(*(_values(self._stream, row) for row in rows), strict=True))
         try:
             self._client.insert(
@@ -88,11 +94,16 @@ class Landing:
 
         To be called whenever the server or the views may have changed, before anything is inserted.
         """
+        self._pinned_start_seconds = self._server_start_seconds()
         try:
             for name, comment in self._client.query(_VIEWS).result_rows:
                 self._client.command(f"ALTER TABLE {quote_identifier(name)} MODIFY COMMENT {format_str(comment)}")
         except FAULTS as error:
             raise WarehouseError(f"ClickHouse did not prepare the views behind landing: {first_line(error)}") from error
+
+    def _server_start_seconds(self) -> int:
+        [[start]] = self._ask("SELECT toUnixTimestamp(now()) - uptime()", {})
+        return int(start)
 
     def committed(self) -> dict[int, int]:
         """The first offset of each partition that landing does not hold yet."""
