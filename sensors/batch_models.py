@@ -13,7 +13,7 @@ _OUTPUT = dg.AssetKey("product_recommendations")
 
 @dg.sensor(
     job=batch_models,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=1,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts the batch models when profiles have changed since they were built, at most every few minutes.",
 )

@@ -35,7 +35,7 @@ _LINE_SECONDS = 5.0
 @click.command()
 @click.option("--once", is_flag=True, help="Stop when the traffic is through and every send is settled.")
 @click.option("--people", default=60, show_default=True, type=click.IntRange(min=1), help="Shoppers to simulate.")
-@click.option("--minutes", default=30.0, show_default=True, type=_POSITIVE, help="Simulated minutes of shopping.")
+@click.option("--minutes", default=60.0, show_default=True, type=_POSITIVE, help="Simulated minutes of shopping.")
 @click.option("--speed", default=60.0, show_default=True, type=_POSITIVE, help="Simulated seconds per second.")
 @click.option("--seed", type=int, help="Other shoppers for another seed; without it, new ones at every start.")
 def demo(once: bool, people: int, minutes: float, speed: float, seed: int | None) -> None:

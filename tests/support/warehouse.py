@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 from clickhouse_connect.driver.client import Client
 from sqlalchemy.engine import Engine
 
@@ -24,7 +25,6 @@ from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.database import open_database
-from wakeline.errors import WarehouseError
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
@@ -131,9 +131,10 @@ class WarehouseProcess:
 
     def _answers(self) -> bool:
         assert self._running().poll() is None, self.said()
+        warehouse = self.settings.warehouse
         try:
-            return bool(self.ask("SELECT 1"))
-        except WarehouseError:
+            return httpx.get(f"http://{warehouse.host}:{warehouse.port}/ping").is_success
+        except httpx.TransportError:
             return False
 
 

@@ -15,7 +15,11 @@ from xmlrpc.client import Fault, ServerProxy
 import httpx
 from supervisor.xmlrpc import SupervisorTransport
 
+from wakeline.clock import system_clock
+from wakeline.database import open_database
 from wakeline.errors import WakelineError
+from wakeline.pipeline.factory import LANE
+from wakeline.pipeline.lanes import LaneStore
 from wakeline.settings import Settings
 from wakeline.stack.programs import dagster_home, log_path, socket_path, supervisor_config
 from wakeline.warehouse.client import connect
@@ -60,6 +64,8 @@ class Stack:
         for name, port in self._ports().items():
             self._await(name, lambda port=port: _listens(*port))  # type: ignore[misc]
         self._await("web", self._dagster_answers)
+        self._say("resident run")
+        self._await("daemon", self._lane_is_held)
 
     def stop(self) -> None:
         """Stop every process, in the reverse order of starting; safe to call twice."""
@@ -157,6 +163,12 @@ class Stack:
             return httpx.get(f"http://{host}:{port}/server_info", timeout=5).is_success
         except httpx.TransportError:
             return False
+
+    def _lane_is_held(self) -> bool:
+        engine = open_database(self._settings.ledger_path)
+        state = LaneStore(engine, self._settings.stream.name).state(LANE)
+        engine.dispose()
+        return bool(state.holder) and state.expires_at_ms > system_clock()
 
     def _why(self, name: str) -> str:
         return f"The {name} does not run: {self._tail(name)}"

@@ -56,6 +56,6 @@ def _first_lines(text: str) -> str:
     """What ClickHouse or dbt's compiler said, without the wrapping that repeats it."""
     said = re.search(r"DB::Exception: (.*?\))(?: \(for url|\n|$)", text, re.DOTALL)
     if said:
-        return said.group(1)
+        return " ".join(said.group(1).split())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:4])

@@ -1,0 +1,120 @@
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support.clocks import MINUTE_MS, NOW_MS
+from support.sending import RecordingEsp
+from support.shop import shopping
+from support.stack import PROJECT_DIR
+from support.warehouse import CHAIN, Site, WarehouseProcess, no_warnings
+
+from wakeline.errors import ConfigError
+from wakeline.pipeline.triggers import LiveModels
+from wakeline.settings import Settings
+from wakeline.streams.factory import open_stream
+from wakeline.warehouse.landing import Landing
+
+pytestmark = pytest.mark.stack
+
+TRIGGER = "models/triggers/late_birds.sql"
+
+#: What an analyst may get wrong, and a word of what is said about it.
+MISTAKES = {
+    "a brace is missing": ("select * from {{ ref('persons') }", "late_birds"),
+    "the model it reads is not there": ("select * from {{ ref('people') }}", "people"),
+    "the macro it uses is not there": ("select 1 where {{ in_time() }}", "in_time"),
+    "the column is not there": ("select favourite_colour from {{ ref('persons') }}", "favourite_colour"),
+    "the SQL is none": ("selekt everything", "Syntax error"),
+    "the contract is broken": ("{{ config(tags=['live']) }} select '' as profile_id", "occurrence_key"),
+}
+
+
+def run_deploy(settings: Settings) -> LiveModels:
+    with no_warnings():
+        from wakeline.warehouse.deploy import deploy
+
+        return deploy(settings, lambda step: None)
+
+
+@pytest.fixture(scope="module")
+def copied(warehouse: WarehouseProcess, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The dbt project as a copy that may be broken, deployed to a database of its own."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(PROJECT_DIR / "dbt_project", folder / "dbt_project")
+    settings = warehouse.settings
+    database = settings.warehouse.model_copy(update={"database": "copied"})
+    return settings.model_copy(update={"project_dir": folder, "data_dir": folder / "data", "warehouse": database})
+
+
+def test_every_table_of_the_chain_remembers_as_many_batches_as_may_be_done_again(site: Site) -> None:
+    for table in CHAIN:
+        [(created,)] = site.rows(f"SHOW CREATE TABLE {table}")
+        assert re.search(r"[^_]non_replicated_deduplication_window = 10000\b", created), created
+        assert re.search(r"\breplicated_deduplication_window = 10000\b", created), created
+
+
+def test_every_table_behind_landing_is_filled_by_a_view_and_none_is_missing_here(site: Site) -> None:
+    views = site.rows(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView'"
+    )
+    assert {name.removesuffix("_mv") for (name,) in views} == set(CHAIN) - {"landing"}
+
+
+def test_a_second_deployment_keeps_every_row_and_the_views_go_on(warehouse: WarehouseProcess, site: Site) -> None:
+    messages = shopping(seed=1, people=4, minutes=30, start_ms=NOW_MS - 30 * MINUTE_MS)
+    first, second = messages[: len(messages) // 2], messages[len(messages) // 2 :]
+    results = site.play(first, RecordingEsp())
+    counts, profiles = site.counts(), site.profiles()
+    live = run_deploy(warehouse.settings)
+    assert [trigger.name for trigger in live.triggers] == ["abandoned_cart", "category_dwell", "order_confirmation"]
+    assert (site.counts(), site.profiles()) == (counts, profiles)
+
+    batch = next(result for result in results if result.rows)
+    Landing(site.client, site.settings.stream.name).insert(batch.rows, batch.ranges)
+    assert (site.counts(), site.profiles()) == (counts, profiles), "A batch done again after it counted twice."
+
+    site.play(second, RecordingEsp())
+    assert site.counts()["landing"] == len(messages)
+    assert site.counts()["events"] == site.counts()["person_states"] == site.statuses()["accepted"]
+
+
+def test_dbt_build_passes_on_real_rows_with_all_its_tests(warehouse: WarehouseProcess, site: Site) -> None:
+    messages = shopping(seed=3, people=20, minutes=30, start_ms=NOW_MS - 30 * MINUTE_MS)
+    site.play(messages, RecordingEsp())
+    counts = site.counts()
+    with no_warnings():
+        from wakeline.warehouse.dbt import run_dbt
+
+        result = run_dbt(warehouse.settings, ["build"])
+    statuses = {one.node.name: str(one.status) for one in result.result.results}
+    kinds = {str(one.node.resource_type) for one in result.result.results}
+    assert result.success, {name: status for name, status in statuses.items() if status not in ("success", "pass")}
+    assert {"model", "test", "unit_test"} <= kinds
+    assert {"events_are_the_accepted_rows_of_landing", "offsets_of_landing_have_no_gaps"} <= statuses.keys()
+    assert site.counts() == counts
+    stream = open_stream(site.settings, site.clock)
+    assert counts["landing"] == sum(head.next for head in stream.heads()) == len(messages)
+    stream.close()
+
+
+def test_a_copied_project_deploys_to_a_database_of_its_own(copied: Settings, site: Site) -> None:
+    assert len(run_deploy(copied).triggers) == 3
+    assert site.rows("SELECT count() FROM copied.landing") == [(0,)]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_model_that_is_wrong_is_said_in_one_sentence_that_names_its_file(copied: Settings, mistake: str) -> None:
+    sql, word = MISTAKES[mistake]
+    path = copied.dbt_dir / TRIGGER
+    path.write_text(sql, encoding="utf-8")
+    try:
+        with pytest.raises(ConfigError) as raised:
+            run_deploy(copied)
+    finally:
+        path.unlink()
+    said = str(raised.value)
+    assert TRIGGER in said
+    assert word in said
+    assert "\n" not in said
+    assert str(Path.home()) not in said
