@@ -17,6 +17,7 @@ from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.reporting import ReportBuffer
 from wakeline.pipeline.resident import Resident
 from wakeline.pipeline.retention import retain
+from wakeline.pipeline.stopping import stop_requests
 
 LANE_TAG = "wakeline/lane"
 #: Models that a batch changes by its insert: they are materialized when it is.
@@ -37,7 +38,7 @@ STREAMED_MODELS = (
 def process_lane(context: dg.OpExecutionContext) -> None:
     parent = os.getppid()
     lease_ms = round(settings().lane.lease_seconds * 1000)
-    with open_micro_batches(settings(), system_clock) as batches:
+    with stop_requests() as stop_requested, open_micro_batches(settings(), system_clock) as batches:
         buffer = ReportBuffer()
         resident = Resident(
             lane=LANE,
@@ -48,7 +49,7 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             clock=system_clock,
             sleep=time.sleep,
             # A run whose code server died can no longer be cancelled: it must not go on as an orphan.
-            should_stop=lambda: os.getppid() != parent,
+            should_stop=lambda: stop_requested() or os.getppid() != parent,
             report=buffer.add,
             warn=context.log.warning,
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),

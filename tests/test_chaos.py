@@ -38,10 +38,11 @@ _TRIGGERS = ("abandoned_cart", "category_dwell", "order_confirmation")
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """A process was struck; `generation` is the lane's fencing token at that moment."""
+    """A process was struck, while a run held the lane under a fencing token, the `generation`."""
 
     pid: int
     at_ms: int
+    run_id: str
     generation: int
 
 
@@ -70,6 +71,7 @@ def test_a_killed_run_is_replaced_and_does_its_batch_again(stack: RunningStack, 
     blow = play_with_a_kill(stack, seed=9001, victim=stack.worker, moment=stack.between_ingest_and_commit())
 
     assert stack.lane().fencing_token > blow.generation
+    assert stack.run_status(blow.run_id) == "FAILURE"
     assert_sending_went_on(stack, blow)
     assert_everything_adds_up(stack)
     say(recovery(stack, "resident run", blow))
@@ -78,16 +80,14 @@ def test_a_killed_run_is_replaced_and_does_its_batch_again(stack: RunningStack, 
 def test_a_machine_that_went_down_goes_on_where_it_was(stack: RunningStack, say: Callable[[str], None]) -> None:
     with stack.play(seed=9002) as play:
         play.await_middle()
-        generation = stack.lane().fencing_token
-        with stack.between_ingest_and_commit():
-            stack.kill()
-        mails, blow = stack.mails(), Blow(0, system_clock(), generation)
+        blow = strike(stack, 0, lambda _: stack.kill(), stack.between_ingest_and_commit())
+        mails = stack.mails()
 
         stack.start()
         play.finish()
     stack.await_settled()
 
-    assert stack.lane().fencing_token > generation
+    assert stack.lane().fencing_token > blow.generation
     assert stack.mails().items() > mails.items()
     assert_sending_went_on(stack, blow)
     assert_everything_adds_up(stack)
@@ -141,7 +141,7 @@ def test_a_run_that_stood_still_beyond_its_lease_ends_itself_and_writes_nothing_
     with stack.play(seed=9006) as play:
         play.await_middle()
         # A process that stands still inside a transaction would keep SQLite's lock and so stop everybody else.
-        blow = strike(stack.lane().fencing_token, stack.worker(), stop_process, stack.between_ingest_and_commit())
+        blow = strike(stack, stack.worker(), stop_process, stack.between_ingest_and_commit())
         try:
             await_that("a successor has the lane", lambda: stack.lane().fencing_token > blow.generation, 60)
             play.finish()
@@ -157,21 +157,32 @@ def test_a_run_that_stood_still_beyond_its_lease_ends_itself_and_writes_nothing_
     say(recovery(stack, "standing run", blow))
 
 
+def test_a_cancelled_run_ends_at_once_and_is_replaced(stack: RunningStack, say: Callable[[str], None]) -> None:
+    cancelled = stack.lane()
+    began_ms = system_clock()
+    stack.cancel(cancelled.holder)
+    await_that("the run is cancelled", lambda: stack.run_status(cancelled.holder) == "CANCELED", 30)
+    ended_ms = system_clock()
+    await_that("a successor has the lane", lambda: stack.lane().fencing_token > cancelled.fencing_token, 60)
+    seconds = [(moment - began_ms) / 1000 for moment in (ended_ms, system_clock())]
+    say("cancelled run: ended after {:.1f} s, replaced after {:.1f} s".format(*seconds))
+
+
 def test_a_stop_leaves_no_process_and_the_next_start_goes_on_where_it_was(stack: RunningStack) -> None:
     with stack.play(seed=9007) as play:
         play.await_middle()
-        generation = stack.lane().fencing_token
-        stack.stop()
+        stop = strike(stack, 0, lambda _: stack.stop())
 
         assert stack.leftovers() == {}
         assert [name for name, port in stack.ports().items() if not is_free(port)] == []
-        mails, stop = stack.mails(), Blow(0, system_clock(), generation)
+        mails = stack.mails()
 
         stack.start()
         play.finish()
     stack.await_settled()
 
-    assert stack.lane().fencing_token > generation
+    assert stack.run_status(stop.run_id) == "SUCCESS"
+    assert stack.lane().fencing_token > stop.generation
     assert stack.mails().items() > mails.items()
     assert_sending_went_on(stack, stop)
     assert_everything_adds_up(stack)
@@ -186,7 +197,7 @@ def play_with_a_kill(
     """A play whose victim is killed in its middle, at a moment of choice; returns when all of it is settled."""
     with stack.play(seed) as play:
         play.await_middle()
-        blow = strike(stack.lane().fencing_token, victim(), lambda pid: os.kill(pid, signal.SIGKILL), moment)
+        blow = strike(stack, victim(), lambda pid: os.kill(pid, signal.SIGKILL), moment)
         play.finish()
     stack.await_settled()
     assert not is_alive(blow.pid)
@@ -194,12 +205,13 @@ def play_with_a_kill(
 
 
 def strike(
-    generation: int, pid: int, how: Callable[[int], None], moment: AbstractContextManager[None] | None = None
+    stack: RunningStack, pid: int, how: Callable[[int], None], moment: AbstractContextManager[None] | None = None
 ) -> Blow:
     """Strike a process, at a moment of choice."""
+    lane = stack.lane()
     with moment or nullcontext():
         how(pid)
-        return Blow(pid, system_clock(), generation)
+        return Blow(pid, system_clock(), lane.holder, lane.fencing_token)
 
 
 def assert_sending_went_on(stack: RunningStack, blow: Blow) -> None:

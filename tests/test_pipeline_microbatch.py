@@ -7,6 +7,8 @@ from email.policy import default
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Hand
 from support.messages import Message, append, identify, track, with_consent
 from support.sending import LANE, LEASE_MS, RecordingEsp
@@ -16,7 +18,8 @@ from support.warehouse import Site, WarehouseProcess, drained, open_site
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
 from wakeline.errors import LeaseLostError, WarehouseError
-from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.microbatch import MicroBatches, next_limit
+from wakeline.settings import LaneSettings
 
 pytestmark = pytest.mark.stack
 
@@ -503,6 +506,25 @@ def stand_still(batches: MicroBatches, part: str, method: str, meanwhile: Callab
 def take_over(site: Site, batches: MicroBatches) -> None:
     site.clock.now_ms += LEASE_MS
     site.work(batches, "run-2")
+
+
+@given(
+    rows=st.integers(0, 5_000), limit=st.integers(1, 5_000), took_ms=st.integers(0, 100_000), most=st.integers(1, 9_000)
+)
+def test_the_next_batch_is_never_larger_than_the_settings_allow_and_never_empty(
+    rows: int, limit: int, took_ms: int, most: int
+) -> None:
+    found = next_limit(min(rows, limit), limit, took_ms, LaneSettings(batch_rows=most))
+    assert 1 <= found <= most
+
+
+def test_slow_batches_become_smaller_and_quick_ones_larger_again() -> None:
+    lane = LaneSettings(batch_rows=5_000)
+    target_ms = round(lane.batch_seconds * SECOND_MS)
+    slow = next_limit(5_000, 5_000, 3 * target_ms, lane)
+    assert slow < 5_000
+    assert next_limit(slow, slow, target_ms // 10, lane) == min(5_000, 2 * slow)
+    assert next_limit(1, slow, target_ms // 10, lane) > slow
 
 
 def test_a_batch_is_bounded_by_the_settings_and_the_rest_waits_for_the_next(site: Site) -> None:

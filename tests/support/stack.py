@@ -80,6 +80,7 @@ _RUN_LOG = """
       }
     }
 """
+_CANCEL = "mutation Cancel($run: String!) { terminateRun(runId: $run) { __typename } }"
 _RUN_STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 
@@ -135,6 +136,11 @@ class RunningStack:
     def run_status(self, run_id: str) -> str:
         """The status that Dagster shows of a run."""
         return str(self._ask_dagster(_RUN_STATUS, run_id)["runOrError"]["status"])
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run as Dagster's UI does."""
+        answer = self._ask_dagster(_CANCEL, run_id)
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
 
     def lane(self) -> LaneState:
         """Who holds the lane."""
@@ -218,9 +224,9 @@ class RunningStack:
 
     def leftovers(self) -> dict[int, str]:
         """Processes of this deployment that are alive: every program and every run has its data folder about it."""
-        marks = [str(self.settings.data_dir).encode()]
-        found = {pid: _about(pid) for pid in _all_processes()}
-        return {pid: _command(pid) for pid, about in found.items() if any(mark in about for mark in marks)}
+        mark = str(self.settings.data_dir).encode()
+        others = [pid for pid in _all_processes() if pid != os.getpid()]
+        return {pid: _command(pid) for pid in others if mark in _about(pid)}
 
     def ports(self) -> dict[str, int]:
         """What listens where while the stack runs."""

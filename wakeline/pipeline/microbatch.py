@@ -25,7 +25,7 @@ from wakeline.warehouse.landing import Landing
 
 #: Retries handed to the ESP in one go.
 _RETRY_LIMIT = 200
-_MIN_ROWS = 100
+_MIN_ROWS = 1_000
 #: Sends claimed, and then handed to the ESP, in one go.
 _CLAIM_LIMIT = 200
 
@@ -172,7 +172,8 @@ class MicroBatches:
 def next_limit(rows: int, limit: int, took_ms: int, lane: LaneSettings) -> int:
     """How many rows the next batch may have, so that it takes about `lane.batch_seconds`.
 
-    Grows again by doubling at most; never under a hundred, below which a batch costs the same anyway.
+    Grows again by doubling at most; never under a thousand: most of the cost of a batch is the same for fewer, and a
+    smaller one would only fall behind further.
     """
     if rows < limit and took_ms < lane.batch_seconds * 1000:
         return min(lane.batch_rows, limit * 2)
