@@ -204,7 +204,7 @@ class Benchmark:
             late_ms=tally["late_ms"],
             answer_ms=tally["answer_ms"],
             stopped_early=watched.stopped_early,
-            not_sent=Counter(f"{row['state']} {row['reason']}".strip() for row in rows if row["state"] != "sent"),
+            not_sent=dict(Counter(f"{row['state']} {row['reason']}".strip() for row in rows if row["state"] != "sent")),
             resources=watched.resources,
             other_runs=[name for name in runs if name != RESIDENT_JOB],
         )

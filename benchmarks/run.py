@@ -115,7 +115,9 @@ def _write(facts: dict[str, Any], steps: Sequence[Step], results: Path) -> None:
         "highest_sustained_rate": highest_sustained(steps),
         "steps": [{**asdict(step), "not_sustained": step.not_sustained} for step in steps],
     }
-    (results / "latest.json").write_bytes(orjson.dumps(everything, option=orjson.OPT_INDENT_2) + b"\n")
+    (results / "latest.json").write_bytes(
+        orjson.dumps(everything, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
+    )
     (results / "latest.md").write_text(markdown(facts, steps), encoding="utf-8")
 
 

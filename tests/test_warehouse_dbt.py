@@ -1,15 +1,19 @@
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 from pathlib import Path
+from threading import Event
 
 import pytest
 from support.clocks import MINUTE_MS, NOW_MS
+from support.messages import append
 from support.sending import RecordingEsp
-from support.shop import shopping
+from support.shop import accepted, shopping
 from support.stack import PROJECT_DIR
-from support.warehouse import CHAIN, Site, WarehouseProcess, no_warnings
+from support.warehouse import CHAIN, Site, WarehouseProcess, drained, no_warnings
 
-from wakeline.errors import ConfigError
+from wakeline.errors import ConfigError, WarehouseError
 from wakeline.pipeline.triggers import LiveModels
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -77,6 +81,38 @@ def test_a_second_deployment_keeps_every_row_and_the_views_go_on(warehouse: Ware
     site.play(second, RecordingEsp())
     assert site.counts()["landing"] == len(messages)
     assert site.counts()["events"] == site.counts()["person_states"] == site.statuses()["accepted"]
+
+
+def test_a_deployment_while_events_come_in_loses_and_repeats_none(warehouse: WarehouseProcess, site: Site) -> None:
+    messages = shopping(seed=4, people=12, minutes=30, start_ms=NOW_MS - 30 * MINUTE_MS)
+    steady = site.with_settings(lane={"batch_rows": 10})
+    deployed = Event()
+    with ThreadPoolExecutor(1) as pool, steady.micro_batches(RecordingEsp()) as batches:
+        lease = steady.hold(batches)
+        batches.recover(lease)
+        remaining = cycle(messages)
+
+        def flow() -> int:
+            """Batch after batch, done again where the deployment got in the way, until the deployment is over."""
+            appended = 0
+            while not deployed.is_set() or appended < len(messages):
+                append(batches.stream, islice(remaining, 10), site.clock())
+                appended += 10
+                try:
+                    drained(batches, lease)
+                except WarehouseError:
+                    batches.recover(lease)
+            return appended
+
+        flowing = pool.submit(flow)
+        run_deploy(warehouse.settings)
+        deployed.set()
+        appended = flowing.result()
+    statuses, counts = site.statuses(), site.counts()
+    assert sum(statuses.values()) == counts["landing"] == appended
+    assert statuses["accepted"] == len(accepted(messages))
+    for table in ("landing_message_ids", "events", "person_states", "session_states"):
+        assert counts[table] == statuses["accepted"], table
 
 
 def test_dbt_build_passes_on_real_rows_with_all_its_tests(warehouse: WarehouseProcess, site: Site) -> None:
