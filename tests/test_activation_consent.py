@@ -92,3 +92,12 @@ def test_only_accepted_messages_are_listened_to() -> None:
 def test_one_address_is_written_in_one_way() -> None:
     assert normalised(" Ann@Example.COM\n") == "ann@example.com"
     assert address_subject("Ann@example.com") == address_subject("ann@example.com ") == "email:ann@example.com"
+
+
+@pytest.mark.xfail(
+    reason="a message without userId and anonymousId is quarantined, and an ESP may know no more than an address"
+)
+@pytest.mark.parametrize("event", ["Unsubscribed", "Email Bounced", "Email Marked as Spam"])
+def test_what_is_said_of_an_address_alone_is_heard(event: str) -> None:
+    told = rows(track(event, "m1", email="ann@example.com"))
+    assert [*consents(told), *suppressions(told)]

@@ -125,9 +125,9 @@ def test_a_number_as_an_id_is_the_same_as_its_text() -> None:
 
 
 @pytest.mark.parametrize("kind", ["page", "screen", "identify", "group", "alias"])
-def test_only_a_track_message_needs_an_event_name(kind: str) -> None:
+def test_only_a_track_message_has_an_event_name_and_needs_one(kind: str) -> None:
     assert one(without("event") | {"type": kind}).status == "accepted"
-    assert one(without("event") | {"type": kind, "name": "Start"}).event == "Start"
+    assert one(without("event") | {"type": kind, "name": "Order Completed"}).event == ""
 
 
 def test_the_time_of_an_event_is_corrected_by_how_wrong_the_clients_clock_was_when_it_sent() -> None:

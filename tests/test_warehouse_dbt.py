@@ -7,13 +7,14 @@ from threading import Event
 
 import pytest
 from support.clocks import MINUTE_MS, NOW_MS
-from support.messages import append
+from support.messages import Message, append
 from support.sending import RecordingEsp
 from support.shop import accepted, shopping
 from support.stack import PROJECT_DIR
 from support.warehouse import CHAIN, Site, WarehouseProcess, drained, no_warnings
 
 from wakeline.errors import ConfigError, WarehouseError
+from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -84,33 +85,34 @@ def test_a_second_deployment_keeps_every_row_and_the_views_go_on(warehouse: Ware
 
 
 def test_a_deployment_while_events_come_in_loses_and_repeats_none(warehouse: WarehouseProcess, site: Site) -> None:
-    messages = shopping(seed=4, people=12, minutes=30, start_ms=NOW_MS - 30 * MINUTE_MS)
-    steady = site.with_settings(lane={"batch_rows": 10})
+    endless = cycle(shopping(seed=4, people=12, minutes=30, start_ms=NOW_MS - 30 * MINUTE_MS))
+    posted: list[Message] = []
     deployed = Event()
-    with ThreadPoolExecutor(1) as pool, steady.micro_batches(RecordingEsp()) as batches:
-        lease = steady.hold(batches)
+
+    def flow(batches: MicroBatches) -> None:
+        """Batch after batch, done again where the deployment got in the way, until the deployment is over."""
+        lease = site.hold(batches)
         batches.recover(lease)
-        remaining = cycle(messages)
+        while not deployed.is_set():
+            posted.extend(islice(endless, 20))
+            append(batches.stream, posted[-20:], site.clock())
+            try:
+                drained(batches, lease)
+            except WarehouseError:
+                batches.recover(lease)
+        batches.recover(lease)
+        drained(batches, lease)
 
-        def flow() -> int:
-            """Batch after batch, done again where the deployment got in the way, until the deployment is over."""
-            appended = 0
-            while not deployed.is_set() or appended < len(messages):
-                append(batches.stream, islice(remaining, 10), site.clock())
-                appended += 10
-                try:
-                    drained(batches, lease)
-                except WarehouseError:
-                    batches.recover(lease)
-            return appended
-
-        flowing = pool.submit(flow)
-        run_deploy(warehouse.settings)
-        deployed.set()
-        appended = flowing.result()
+    with site.micro_batches(RecordingEsp()) as batches, ThreadPoolExecutor(1) as pool:
+        flowing = pool.submit(flow, batches)
+        try:
+            run_deploy(warehouse.settings)
+        finally:
+            deployed.set()
+        flowing.result()
     statuses, counts = site.statuses(), site.counts()
-    assert sum(statuses.values()) == counts["landing"] == appended
-    assert statuses["accepted"] == len(accepted(messages))
+    assert sum(statuses.values()) == counts["landing"] == len(posted)
+    assert statuses["accepted"] == len(accepted(posted))
     for table in ("landing_message_ids", "events", "person_states", "session_states"):
         assert counts[table] == statuses["accepted"], table
 

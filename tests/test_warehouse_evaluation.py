@@ -184,6 +184,12 @@ def test_an_order_from_before_the_login_is_confirmed_to_the_person(asker: Asker)
     assert asker.fired(*asker.candidates("user:ann")) == [("order_confirmation", "user:ann", "order/o1")]
 
 
+def test_a_page_that_is_called_like_an_event_is_not_that_event(asker: Asker) -> None:
+    page = {"type": "page", "name": "Order Completed", "event": ""}
+    asker.land(ordered("m1", NOW_MS - MINUTE_MS) | page)
+    assert asker.fired() == []
+
+
 def test_dwelling_counts_from_more_than_ten_engaged_minutes_in_a_category(asker: Asker) -> None:
     asker.land(engaged("m1", 300), engaged("m2", 300))
     assert asker.fired() == []
@@ -290,6 +296,14 @@ def test_ids_with_odd_characters_are_candidates_like_any_other(asker: Asker) -> 
             "SELECT '' AS profile_id, '' AS occurrence_key",
             "lacks the contract columns occurred_at, expires_at; add them to its select.",
         ),
+        (
+            "SELECT '' AS profile_id, '' AS occurrence_key, '' AS occurred_at, now64() AS expires_at",
+            "the contract column occurred_at is no DateTime but String",
+        ),
+        (
+            "SELECT '' AS profile_id, '' AS occurrence_key, now64() AS occurred_at, toNullable(now64()) AS expires_at",
+            "the contract column expires_at is no DateTime but Nullable(DateTime64(3))",
+        ),
         ("SELECT no_such_column FROM _candidates", "the trigger does not run: "),
         ("SELECT {no_such_parameter:String}", "the trigger does not run: "),
         ("SELECT 1 FROM no_such_table", "the trigger does not run: "),
@@ -320,6 +334,17 @@ def test_a_model_that_fails_at_run_time_is_a_fault_that_names_its_file(site: Sit
     evaluator = Evaluator(lambda: connect(site.settings.warehouse), models)
     try:
         with pytest.raises(WarehouseError, match=r"^dbt_project/models/triggers/abandoned_cart\.sql failed"):
+            evaluator.occurrences([("user:ann", "user:ann")], NOW_MS)
+    finally:
+        evaluator.close()
+
+
+def test_a_trigger_that_returns_somebody_else_is_refused_by_the_name_of_its_file(site: Site, live: LiveModels) -> None:
+    contract = "'m' AS occurrence_key, now64() AS occurred_at, now64() AS expires_at"
+    astray = replace(live.triggers[0], sql=f"SELECT 'user:bob' AS profile_id, {contract}")
+    evaluator = Evaluator(lambda: connect(site.settings.warehouse), replace(live, triggers=(astray,)))
+    try:
+        with pytest.raises(ConfigError, match=r"^dbt_project/models/triggers/abandoned_cart\.sql: "):
             evaluator.occurrences([("user:ann", "user:ann")], NOW_MS)
     finally:
         evaluator.close()

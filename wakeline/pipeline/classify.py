@@ -153,10 +153,12 @@ def _message_id(message: dict[str, Any]) -> str:
 
 
 def _event_name(message: dict[str, Any], kind: str) -> str:
-    name = message.get("event") if kind == "track" else message.get("name")
-    if kind == "track" and not (isinstance(name, str) and name):
+    if kind != "track":
+        return ""  # A page that is called like an event is not that event.
+    name = message.get("event")
+    if not (isinstance(name, str) and name):
         raise _BreaksContractError("a track message without an event name")
-    return name if isinstance(name, str) else ""
+    return name
 
 
 def occurred_at_ms(message: dict[str, Any], sent_at: str | None, received_at_ms: int) -> int:

@@ -41,7 +41,7 @@ def _create_database(settings: Settings) -> None:
 
 
 def check_trigger(client: Client, trigger: LiveModel) -> None:
-    """Raise ConfigError naming the model's file when its live SQL fails or lacks a contract column."""
+    """Raise ConfigError naming the model's file when its live SQL fails or breaks the contract of its columns."""
     try:
         columns = describe(client, trigger)
     except FAULTS as error:
@@ -52,3 +52,9 @@ def check_trigger(client: Client, trigger: LiveModel) -> None:
             f"{trigger.path}: the trigger lacks the contract column{'s' if len(missing) > 1 else ''}"
             f" {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'} to its select."
         )
+    for name in ("occurred_at", "expires_at"):
+        if "DateTime" not in columns[name] or "Nullable" in columns[name]:
+            raise ConfigError(
+                f"{trigger.path}: the contract column {name} is no DateTime but {columns[name]}; cast it, and give it a"
+                " value where there is none."
+            )
