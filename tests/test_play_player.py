@@ -176,7 +176,7 @@ def test_giving_up_quotes_the_collector_and_says_what_to_do() -> None:
     time = FakeTime()
     collector = FakeCollector(time, [BUSY] * 1000)
     with pytest.raises(
-        WakelineError, match=r"within 60 seconds .503 Service Unavailable: the stream is full.*play again"
+        WakelineError, match=r"within 60 seconds .503 Service Unavailable: the stream is full.*try again"
     ):
         run(at(0), collector, time, give_up_after_seconds=60)
     assert time.clock() - START_MS <= 60_000

@@ -18,7 +18,12 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
-    _modules = {"demo": "wakeline.demo", "play": "wakeline.play.cli"}  # noqa: RUF012 - a constant
+    _modules = {  # noqa: RUF012 - a constant
+        "demo": "wakeline.demo",
+        "play": "wakeline.play.cli",
+        "send": "wakeline.shipping.cli",
+        "ship-log": "wakeline.shipping.cli",
+    }
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted([*super().list_commands(context), *self._modules])
@@ -26,7 +31,8 @@ class _LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self._modules:
             return super().get_command(context, name)
-        command: click.Command = getattr(__import__(self._modules[name], fromlist=[name]), name)
+        attribute = name.replace("-", "_")
+        command: click.Command = getattr(__import__(self._modules[name], fromlist=[attribute]), attribute)
         return command
 
 

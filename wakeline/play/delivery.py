@@ -86,5 +86,5 @@ def _refusal(answer: Answer) -> str:
 def _surrender(answer: Answer, seconds: float) -> str:
     return (
         f"The collector did not take a batch within {seconds:g} seconds ({answer.reason}). "
-        "See that it runs and play again: what it has already is not counted twice."
+        "See that it runs and try again: what it has already is not counted twice."
     )
