@@ -1,6 +1,6 @@
 # `make` shows what there is. Needs Python 3.11 or newer and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint fix bench lock clean
+.PHONY: help install clients demo test unit lint fix sdk bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,13 +20,23 @@ $(INSTALLED): requirements/dev.txt requirements/build.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+# Tests of JavaScript are skipped where there is no npm.
+clients: $(if $(shell command -v npm),tests/clients/node_modules sdk/browser/node_modules) ## Install the JavaScript clients that tests run
+
+%/node_modules: %/package-lock.json
+	npm ci --prefix $* --ignore-scripts --no-fund --no-audit --loglevel=error
+	touch $@
+
+sdk: sdk/browser/node_modules ## Build the browser SDK into the collector's static files
+	npm run --prefix sdk/browser build
+
 demo: install ## Start everything and play shopper traffic; ONCE=1 ends when all sends are settled
 	$(BIN)/wakeline demo $(DEMO_OPTIONS)
 
-test: install lint ## Run all tests
+test: install clients lint ## Run all tests
 	$(BIN)/pytest
 
-unit: install ## Run the tests that need no server
+unit: install clients ## Run the tests that need no server
 	$(BIN)/pytest -m "not stack"
 
 lint: install ## Check style, types and SQL
@@ -50,4 +60,4 @@ lock: ## Pin the dependencies again
 	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 requirements/build.in -o requirements/build.txt
 
 clean: ## Remove the environment and all local state
-	rm -rf $(VENV) .wakeline dbt_project/target dbt_project/logs
+	rm -rf $(VENV) .wakeline tests/clients/node_modules sdk/browser/node_modules dbt_project/target dbt_project/logs

@@ -99,10 +99,10 @@ class Tally:
         }
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A keep-alive connection with one request on its way at a time."""
 
-    def __init__(self, idle: Callable[["_Connection"], None], answered: Callable[[Post, int], None]) -> None:
+    def __init__(self, idle: Callable[["Connection"], None], answered: Callable[[Post, int], None]) -> None:
         self._idle = idle
         self._answered = answered
         self._post: Post | None = None
@@ -145,7 +145,7 @@ class _Client:
         self.tally = Tally(plan)
         self._plan = plan
         self._pending: dict[int, Post] = {}
-        self._free: list[_Connection] = []
+        self._free: list[Connection] = []
         self._waiting: deque[Post] = deque()
         self._connections = 0
         self._opening: set[asyncio.Task[None]] = set()
@@ -177,7 +177,7 @@ class _Client:
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                lambda: _Connection(self._next, self._answered), self._plan.host, self._plan.port
+                lambda: Connection(self._next, self._answered), self._plan.host, self._plan.port
             )
         except OSError:
             self._connections -= 1
@@ -186,7 +186,7 @@ class _Client:
             return
         self._next(connection)
 
-    def _next(self, connection: _Connection) -> None:
+    def _next(self, connection: Connection) -> None:
         if self._waiting and connection.is_open:
             connection.send(self._waiting.popleft())
         else:

@@ -17,6 +17,7 @@ MERGED_VIEWS = (
     "person_categories",
     "person_products",
     "person_sessions",
+    "person_emails",
     "person_orders",
 )
 

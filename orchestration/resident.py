@@ -28,6 +28,7 @@ STREAMED_MODELS = (
     "category_states",
     "product_states",
     "session_states",
+    "email_states",
     "order_states",
     "identity_states",
     "wakeups",

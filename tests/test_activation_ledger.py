@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from threading import Barrier
@@ -25,7 +26,7 @@ from wakeline.activation.consent import Consent, Suppression
 from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
 from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import INTERRUPTED
-from wakeline.database import consents, open_database, sends, suppressions
+from wakeline.database import consent_stamps, consents, open_database, sends, suppressions
 from wakeline.errors import LeaseLostError
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.triggers import Occurrence
@@ -202,12 +203,63 @@ def test_a_no_under_any_of_a_persons_ids_or_by_the_address_counts(book: Book, su
     assert decided.reason == "no_consent"
 
 
+def test_who_opts_out_on_a_mail_opts_out_for_the_address_it_went_to(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted(), granted("user:bob"))
+    mail = marketing()
+    book.claim(lease, mail)
+    book.say(lease, replace(refused(at_ms=NOW_MS + 1), key=mail.key))
+    sharing = marketing(ids=("user:bob",), address="Ann@example.com")
+    book.claim(lease, sharing, now_ms=NOW_MS + 2)
+    assert (book.row(sharing)["state"], book.row(sharing)["reason"]) == ("skipped", "no_consent")
+    assert book.row(sharing)["record"]["subject"] == "email:ann@example.com"
+
+
+def test_an_opt_out_on_a_mail_that_nobody_knows_counts_for_the_person(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted(), replace(refused(at_ms=NOW_MS), key="f" * 32))
+    book.claim(lease, marketing())
+    assert book.states() == [("skipped", "no_consent")]
+
+
 def test_the_latest_word_counts_whichever_came_in_last(book: Book) -> None:
     lease = book.hold()
     book.say(lease, refused(at_ms=NOW_MS - HOUR_MS), granted(at_ms=NOW_MS - DAY_MS))
     assert book.claim(lease, marketing("cart/1"))[0].reason == "no_consent"
     book.say(lease, granted(at_ms=NOW_MS - MINUTE_MS))
     assert book.claim(lease, marketing("cart/2"))[0].claim is not None
+
+
+def stamped(at_ms: int, *, granted: bool = True) -> Consent:
+    return Consent("user:ann", "marketing", granted, at_ms, "stamp", stamp=True)
+
+
+@pytest.mark.parametrize(
+    ("heard", "may_be_mailed"),
+    [
+        ([stamped(NOW_MS - DAY_MS)], True),
+        ([stamped(NOW_MS - DAY_MS, granted=False)], False),
+        ([stamped(NOW_MS - DAY_MS), stamped(NOW_MS - HOUR_MS, granted=False)], False),
+        ([stamped(NOW_MS - DAY_MS, granted=False), stamped(NOW_MS - HOUR_MS)], True),
+        ([granted(at_ms=NOW_MS - DAY_MS), stamped(NOW_MS - HOUR_MS, granted=False)], False),
+        ([granted(at_ms=NOW_MS - HOUR_MS), stamped(NOW_MS - DAY_MS, granted=False)], True),
+        ([refused(at_ms=NOW_MS - DAY_MS), stamped(NOW_MS - HOUR_MS)], False),
+        ([refused(at_ms=NOW_MS - DAY_MS), stamped(NOW_MS - HOUR_MS), granted(at_ms=NOW_MS - MINUTE_MS)], True),
+        ([refused("email:ann@example.com", at_ms=NOW_MS - DAY_MS), stamped(NOW_MS - HOUR_MS)], False),
+    ],
+)
+def test_a_device_that_repeats_its_old_yes_does_not_undo_an_opt_out(
+    book: Book, heard: list[Consent], may_be_mailed: bool
+) -> None:
+    for number, order in enumerate(permutations(heard)):
+        with book.engine.begin() as connection:
+            connection.execute(sa.delete(consents))
+            connection.execute(sa.delete(consent_stamps))
+        lease = book.hold()
+        book.say(lease, *order)
+        [decided] = book.claim(lease, marketing(f"cart/{number}", ids=("user:ann",), address="ann@example.com"))
+        assert (decided.reason == "no_consent") is not may_be_mailed
+        book.lanes.release(lease)
 
 
 def test_of_a_yes_and_a_no_at_the_same_time_the_no_counts(book: Book) -> None:
@@ -224,7 +276,13 @@ def test_in_whatever_order_and_however_often_people_are_heard_the_ledger_knows_t
 ) -> None:
     subjects = st.sampled_from(["user:ann", "email:ann@example.com"])
     consents = st.builds(
-        Consent, subjects, st.just("marketing"), st.booleans(), st.integers(1, 3), st.sampled_from("abc")
+        Consent,
+        subjects,
+        st.just("marketing"),
+        st.booleans(),
+        st.integers(1, 3),
+        st.sampled_from("abc"),
+        stamp=st.booleans(),
     )
     suppressions = st.builds(
         Suppression,
@@ -550,7 +608,7 @@ def test_the_order_in_which_the_ids_of_a_person_are_listed_does_not_matter(book:
 def heard(book: Book, said: list[Consent | Suppression]) -> list[dict[str, object]]:
     """What the gates decide and record once all this was said, and nothing else."""
     with book.engine.begin() as connection:
-        for table in (consents, suppressions, sends):
+        for table in (consents, consent_stamps, suppressions, sends):
             connection.execute(sa.delete(table))
     lease = book.hold()
     book.say(lease, *said)

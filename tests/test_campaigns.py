@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wakeline.activation.campaigns import load_campaigns
+from wakeline.activation.campaigns import Utm, load_campaigns
 from wakeline.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "campaigns"
@@ -52,9 +52,22 @@ def test_a_frequency_cap_is_read_with_its_unit(tmp_path: Path) -> None:
     assert (cap.sends, cap.hours) == (2, 0.5)
 
 
+def test_links_say_where_they_come_from_unless_the_campaign_says_otherwise(tmp_path: Path) -> None:
+    write_campaign(tmp_path, "plain")
+    write_campaign(tmp_path, "named", MARKETING + "utm: {source: shop, campaign: autumn}\n")
+    write_campaign(tmp_path, "silent", MARKETING + "utm: false\n")
+    utm = {name: campaign.utm for name, campaign in load_campaigns(tmp_path).items()}
+    assert utm == {"plain": Utm(), "named": Utm(source="shop", campaign="autumn"), "silent": None}
+    assert (Utm().source, Utm().medium, Utm().campaign) == ("wakeline", "email", None)
+
+
 @pytest.mark.parametrize(
     ("definition", "expected"),
     [
+        (MARKETING + "utm:\n", "line 5: key 'utm' is wrong: Value error, write false to turn it off"),
+        (MARKETING + "utm: true\n", "line 5: key 'utm' is wrong"),
+        (MARKETING + "utm:\n  medium: ''\n", "line 6: key 'utm.medium' is wrong"),
+        (MARKETING + "utm: {sauce: x}\n", "line 5: 'utm.sauce' is not a key of a campaign"),
         (MARKETING + "colour: red\n", "line 5: 'colour' is not a key of a campaign"),
         (MARKETING + "frequency_cap:\n  sends: often\n  hours: 1\n", "line 6: key 'frequency_cap.sends' is wrong"),
         (MARKETING + "frequency_cap: {sends: 1, hours: .inf}\n", "line 5: key 'frequency_cap.hours' is wrong"),

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from wakeline.activation.esp.outbox import OutboxEsp
 from wakeline.activation.esp.protocol import Mail
+from wakeline.collector.service import STATIC
 from wakeline.errors import WakelineError
 from wakeline.pages import mailbox
 from wakeline.pages.app import create_app
@@ -21,6 +22,7 @@ from wakeline.pages.images import product_image
 from wakeline.pages.letters import Head, parse_head
 from wakeline.pages.mailbox import Filter, Mailbox
 from wakeline.pages.server import serve
+from wakeline.pages.shop import integrity
 from wakeline.play.catalogue import categories, products
 from wakeline.settings import ActivationSettings, CollectorSettings, PageSettings, Settings
 
@@ -261,7 +263,7 @@ def test_only_the_loopback_names_are_answered(client: Client) -> None:
 def test_every_answer_says_what_may_run(client: Client) -> None:
     for path in ("/", "/shop", "/outbox.json", "/static/shop.js", "/nothing"):
         headers = client.get(path).headers
-        assert "script-src 'self';" in headers["content-security-policy"]
+        assert "script-src 'self' http://events.example.com:8200;" in headers["content-security-policy"]
         assert "connect-src 'self' http://events.example.com:8200;" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
 
@@ -270,7 +272,8 @@ def test_no_page_loads_anything_from_elsewhere_or_inline(client: Client, folder:
     key = send(folder, 1)
     for path in ("/", f"/mails/{key}", "/shop", "/shop/sneakers", "/shop/products/bags-1", "/shop/login", "/nothing"):
         page = client.get(path).text
-        assert not re.search(r'(src|href)="(https?:)?//', page)
+        elsewhere = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]*)"', page)
+        assert set(elsewhere) <= {"http://events.example.com:8200/wakeline.js"}
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=", page)
         for source in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
             assert client.get(source).status_code == 200
@@ -306,9 +309,17 @@ def test_a_product_page_tells_the_script_what_it_shows(client: Client) -> None:
     found = re.search(r'<script type="application/json" id="shop">(.+?)</script>', page)
     assert found
     told = json.loads(found[1])
-    assert told["collector"] == {"url": "http://events.example.com:8200", "write_key": "the-key"}
     assert told["page"]["category"] == "sneakers"
     assert told["page"]["product"]["product_id"] == "sneakers-3"
+
+
+def test_the_shop_loads_the_browser_sdk_and_lets_the_browser_check_it(client: Client) -> None:
+    [script] = re.findall(
+        r'<script src="http://events.example.com:8200/wakeline.js" ([^>]+)>', client.get("/shop").text
+    )
+    said = dict(re.findall(r'([a-z-]+)="([^"]*)"', script))
+    assert said["integrity"] == integrity(STATIC / "wakeline.js")
+    assert (said["crossorigin"], said["data-write-key"]) == ("anonymous", "the-key")
 
 
 @pytest.mark.parametrize("path", ["/shop/hats", "/shop/products/hats-1", "/shop/images/hats-1.svg"])

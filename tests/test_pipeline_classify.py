@@ -63,8 +63,12 @@ def quarantined() -> Iterator[tuple[str, Message | bytes]]:
     yield "userId is neither text nor a whole number", TRACK | {"userId": True}
     yield "anonymousId is neither text nor a whole number", TRACK | {"anonymousId": 1.5}
     yield "userId is longer than 255 characters", TRACK | {"userId": "a" * 256}
-    yield "neither userId nor anonymousId", without("userId", "anonymousId")
-    yield "neither userId nor anonymousId", TRACK | {"userId": "", "anonymousId": None}
+    yield "neither userId nor anonymousId, nor an e-mail address", without("userId", "anonymousId")
+    yield "neither userId nor anonymousId, nor an e-mail address", TRACK | {"userId": "", "anonymousId": None}
+    yield (
+        "the e-mail address is longer than 254 characters",
+        without("userId", "anonymousId") | {"traits": {"email": "a" * 255}},
+    )
     yield "messageId is missing", without("messageId")
     yield "messageId is missing", TRACK | {"messageId": ""}
     yield "messageId is neither text nor a whole number", TRACK | {"messageId": ["m1"]}
@@ -114,6 +118,20 @@ def test_an_accepted_row_says_whose_event_it_is_and_what_happened() -> None:
     assert (row.id, row.user_id, row.anonymous_id) == ("user:ann", "ann", "phone")
     assert (row.type, row.event, row.source) == ("track", "Product Viewed", "default")
     assert row.parsed == TRACK
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"properties": {"email": " Ann@Example.com"}},
+        {"traits": {"email": "ann@example.com"}},
+        {"context": {"traits": {"email": "ann@example.com"}}},
+    ],
+)
+def test_an_event_without_ids_belongs_to_the_address_it_names(said: Message) -> None:
+    row = one(without("userId", "anonymousId", "properties") | said)
+    assert (row.status, row.id, row.user_id, row.anonymous_id) == ("accepted", "email:ann@example.com", "", "")
+    assert one(TRACK | said).id == "user:ann"
 
 
 def test_an_event_belongs_to_the_device_while_nobody_is_logged_in() -> None:

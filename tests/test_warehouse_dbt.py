@@ -1,18 +1,20 @@
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Event
 
 import pytest
 from support.clocks import MINUTE_MS, NOW_MS
-from support.messages import Message, append
+from support.messages import Message, append, track
 from support.sending import RecordingEsp
 from support.shop import accepted, shopping
 from support.stack import PROJECT_DIR
 from support.warehouse import CHAIN, Site, WarehouseProcess, drained, no_warnings
 
+from wakeline.clock import to_datetime
 from wakeline.errors import ConfigError, WarehouseError
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels
@@ -156,3 +158,37 @@ def test_a_model_that_is_wrong_is_said_in_one_sentence_that_names_its_file(copie
     assert word in said
     assert "\n" not in said
     assert str(Path.home()) not in said
+
+
+def moment(at_ms: int) -> datetime:
+    """A time as the warehouse gives it: UTC without saying so."""
+    return to_datetime(at_ms).replace(tzinfo=None)
+
+
+def test_what_scanners_do_and_providers_report_is_not_the_persons_doing(site: Site) -> None:
+    hour_ms = 3_600_000
+    site.play(
+        [
+            track("Product Viewed", "m1", user="ann", at_ms=NOW_MS - 9 * hour_ms),
+            track("Email Opened", "m2", user="ann", at_ms=NOW_MS - 8 * hour_ms),
+            track("Email Link Clicked", "m3", user="ann", at_ms=NOW_MS - 7 * hour_ms, automated=False),
+            track("Email Opened", "m4", user="ann", at_ms=NOW_MS - 6 * hour_ms, automated=True),
+            track("Email Link Clicked", "m5", user="ann", at_ms=NOW_MS - 5 * hour_ms, automated=True),
+            track("Email Delivered", "m6", user="ann", at_ms=NOW_MS - 4 * hour_ms),
+            track("Email Bounced", "m7", user="ann", at_ms=NOW_MS - 3 * hour_ms, bounce_type="soft"),
+        ]
+    )
+    [(last_seen_at,)] = site.rows("SELECT last_seen_at FROM persons")
+    [mails] = site.rows(
+        "SELECT delivered_count, open_count, automated_open_count, click_count, automated_click_count, bounce_count,"
+        " last_opened_at, last_clicked_at, toUnixTimestamp(last_unsubscribed_at) FROM person_emails"
+    )
+    assert last_seen_at == mails[7] == moment(NOW_MS - 7 * hour_ms)
+    assert mails[:7] == (1, 1, 1, 1, 1, 1, moment(NOW_MS - 8 * hour_ms))
+    assert mails[8] == 0
+
+
+def test_an_opt_out_is_on_the_profile_of_whoever_it_names(site: Site) -> None:
+    site.play([track("Unsubscribed", "m1", user="ann"), track("Unsubscribed", "m2", email="bob@example.com")])
+    rows = site.rows("SELECT profile_id, last_unsubscribed_at FROM person_emails ORDER BY profile_id")
+    assert rows == [(profile, moment(NOW_MS)) for profile in ("email:bob@example.com", "user:ann")]

@@ -43,16 +43,26 @@ offsets = sa.Table(
     sa.Column("committed", sa.BigInteger, nullable=False),
 )
 
-#: The latest word of a person (or an address) on a purpose.
-consents = sa.Table(
-    "consents",
-    metadata,
-    sa.Column("subject", sa.Text, primary_key=True, comment="An id ('user:7') or an address ('email:a@example.com')"),
-    sa.Column("purpose", sa.Text, primary_key=True),
-    sa.Column("granted", sa.Boolean, nullable=False),
-    sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("message_id", sa.Text, nullable=False, comment="The event that said so"),
-)
+
+def _consent_table(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column(
+            "subject", sa.Text, primary_key=True, comment="An id ('user:7') or an address ('email:a@example.com')"
+        ),
+        sa.Column("purpose", sa.Text, primary_key=True),
+        sa.Column("granted", sa.Boolean, nullable=False),
+        sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("message_id", sa.Text, nullable=False, comment="The event that said so"),
+    )
+
+
+#: The latest statement of a person (or an address) on a purpose: an opt-out, or a change of preferences.
+consents = _consent_table("consents")
+
+#: The latest consent that was said to be in force when an event happened; a device may repeat an old one for ever.
+consent_stamps = _consent_table("consent_stamps")
 
 #: Addresses that cannot or must not be mailed at all: hard bounces and complaints.
 suppressions = sa.Table(

@@ -3,6 +3,7 @@
 The message inside is the Segment spec's (https://segment.com/docs/connections/spec/common/), kept as it came.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,3 +54,38 @@ def stream_key(message: dict[str, Any]) -> str:
         if isinstance(value, str | int) and value != "":
             return str(value)
     return ""
+
+
+def address_of(message: Mapping[str, Any]) -> str:
+    """The e-mail address a message is about, empty when it names none."""
+    for path in (("properties", "email"), ("context", "traits", "email"), ("traits", "email")):
+        found: Any = message
+        for part in path:
+            found = found.get(part) if isinstance(found, Mapping) else None
+        if isinstance(found, str) and found.strip():
+            return found
+    return ""
+
+
+def normalised(address: str) -> str:
+    """Addresses are compared without case and surrounding blanks."""
+    return address.strip().lower()
+
+
+def address_subject(address: str) -> str:
+    """The id of an address that nobody has tied to a person: `email:ann@example.com`."""
+    return f"email:{normalised(address)}"
+
+
+def subject_fields(profile_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The ids and the properties that make a message that of a profile, `user:ann` for one.
+
+    Raises ValueError when the profile id is none.
+    """
+    kind, _, value = profile_id.partition(":")
+    if kind == "email":
+        return {}, {"email": value}
+    fields = {"user": "userId", "anonymous": "anonymousId"}
+    if kind not in fields:
+        raise ValueError("A profile id starts with user:, anonymous: or email:.")
+    return {fields[kind]: value}, {}

@@ -4,10 +4,11 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
 
 from wakeline.cli import cli
@@ -19,7 +20,14 @@ REGENERATE = "python -m wakeline.reference"
 _GENERATED = f"<!-- Written by `{REGENERATE}`; do not edit. -->"
 #: Long numbers are written with underscores, as TOML allows.
 _LONG_NUMBER = 100_000
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "folder"}
+_KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "folder",
+    IPvAnyNetwork: "network",
+}
 _OPTION_KINDS = {
     "Int": "whole number",
     "IntRange": "whole number",
@@ -70,12 +78,17 @@ def settings_markdown(model: type[BaseModel]) -> str:
     """The page about a settings model: one table for its own fields and one for each section."""
     prefix = str(model.model_config.get("env_prefix") or "")
     delimiter = str(model.model_config.get("env_nested_delimiter") or "")
-    sections = {name: kind for name, field in model.model_fields.items() if (kind := _section(field))}
+    sections = {name: found for name, field in model.model_fields.items() if (found := _sections(field.annotation))}
     own = {name: field for name, field in model.model_fields.items() if name not in sections}
     parts = [_GENERATED, _SETTINGS_INTRODUCTION.rstrip(), "## Top level", _settings_table(own, prefix)]
-    for name, section in sections.items():
-        parts += [f"## `[{name}]`", inspect.cleandoc(section.__doc__ or "")]
-        parts.append(_settings_table(section.model_fields, f"{prefix}{name}{delimiter}"))
+    for name, kinds in sections.items():
+        place = f"{name}.NAME" if get_origin(model.model_fields[name].annotation) is dict else name
+        for section in kinds:
+            parts += [
+                f"## `[{place}]`{_variant(section) if len(kinds) > 1 else ''}",
+                inspect.cleandoc(section.__doc__ or ""),
+            ]
+            parts.append(_settings_table(section.model_fields, prefix + place.replace(".", delimiter) + delimiter))
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,14 +106,25 @@ def reference_pages() -> dict[str, str]:
     return {"settings.md": settings_markdown(Settings), "commands.md": commands_markdown(cli, "wakeline")}
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The tables that a setting may hold: one section, or by name (`[sources.NAME]`) sections of one or more kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (dict, Annotated, Union, UnionType):
+        return [section for part in get_args(annotation) for section in _sections(part)]
+    return []
+
+
+def _variant(section: type[BaseModel]) -> str:
+    """What tells sections of different kinds apart."""
+    kind = section.model_fields.get("kind")
+    single = kind is not None and get_origin(kind.annotation) is Literal and len(get_args(kind.annotation)) == 1
+    return f" with `kind = {_toml(get_args(kind.annotation)[0])}`" if kind is not None and single else ""
 
 
 def _settings_table(fields: Mapping[str, FieldInfo], prefix: str) -> str:
     rows = (
-        (f"`{name}`", _kind(field), f"`{_toml(_default(field))}`", f"`{prefix}{name}`".upper(), field.description or "")
+        (f"`{name}`", _kind(field), _default_text(field), f"`{prefix}{name}`".upper(), field.description or "")
         for name, field in fields.items()
     )
     return _table(("setting", "type", "default", "environment variable", "what it is"), rows)
@@ -108,6 +132,10 @@ def _settings_table(fields: Mapping[str, FieldInfo], prefix: str) -> str:
 
 def _default(field: FieldInfo) -> object:
     return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _default_text(field: FieldInfo) -> str:
+    return "required" if field.is_required() else f"`{_toml(_default(field))}`"
 
 
 def _kind(field: FieldInfo) -> str:
@@ -118,6 +146,8 @@ def _kind(field: FieldInfo) -> str:
 
 def _kind_name(annotation: Any) -> str:
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kind_name(get_args(annotation)[0])
     if origin is Literal:
         return " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
     if origin is list:

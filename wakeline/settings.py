@@ -6,10 +6,10 @@ Every field's description is what `docs/settings.md` shows; unknown keys are err
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,16 +17,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.section import Section
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
-
-
-class Section(BaseModel):
-    """A table of the settings file; a key it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CollectorSettings(Section):
@@ -34,7 +30,7 @@ class CollectorSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address the collector listens on.")
     port: int = Field(8200, description="Port the collector listens on.")
-    write_key: str = Field("", description="The source's write key; empty means the generated one.")
+    write_key: str = Field("", description="Write key of the source `default`; empty means the generated one.")
     max_event_bytes: int = Field(
         262_144,
         description="A larger event is kept in quarantine. Segment's own limit is 32 kB; large orders exceed it.",
@@ -49,6 +45,35 @@ class CollectorSettings(Section):
     allowed_origins: list[str] = Field(
         default_factory=list,
         description="Web origins whose pages may post events, e.g. https://shop.example.com.",
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        default_factory=list,
+        description="Networks of load balancers in front of the collector, whose X-Forwarded-For is believed.",
+    )
+    snowplow_heartbeat_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Engaged time that a Snowplow page ping stands for: the trackers' heartbeatDelay.",
+    )
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_WriteKey = Annotated[str, StringConstraints(pattern=r"^[^\s:]{8,128}$")]
+
+
+class SourceSettings(Section):
+    """A source of events besides `default`, one table each: `[sources.shop]`. Its name stands in every event."""
+
+    write_keys: list[_WriteKey] = Field(
+        min_length=1, description="Write keys it may use; two while one replaces the other."
+    )
+    retired_write_keys: list[_WriteKey] = Field(
+        default_factory=list, description="Earlier write keys, refused with a sentence that says so."
+    )
+    enabled: bool = Field(True, description="false refuses everything it sends.")
+    snowplow_app_ids: list[str] = Field(
+        default_factory=list,
+        description="App ids of its Snowplow trackers, which have no write key; a write key as app id needs no entry.",
     )
 
 
@@ -106,6 +131,14 @@ class ActivationSettings(Section):
         "http://127.0.0.1:8200",
         description="Address of the collector as mail recipients reach it (open pixel).",
     )
+    link_days: float = Field(
+        90.0,
+        gt=0,
+        description="Opens and clicks of older mails are not recorded; unsubscribing works for ever.",
+    )
+    automated_click_seconds: float = Field(
+        2.0, ge=0, description="A click sooner after its mail was made is labelled as a scanner's."
+    )
     marketing_cap_sends: int = Field(3, ge=1, description="Most marketing mails to one person in the window below.")
     marketing_cap_hours: float = Field(168.0, gt=0, description="Rolling window of the marketing frequency cap.")
     send_threads: int = Field(4, ge=1, description="Mails rendered and handed to the ESP at the same time.")
@@ -141,6 +174,12 @@ class Settings(BaseSettings):
     project_dir: Path = Field(Path(), description="Folder that holds dbt_project/ and campaigns/.")
     data_dir: Path = Field(Path(".wakeline"), description="Folder of all state: stream, warehouse, ledger, outbox.")
     collector: CollectorSettings = CollectorSettings()
+    sources: dict[_Name, SourceSettings] = Field(
+        default_factory=dict, description="Sources of events besides `default`."
+    )
+    webhooks: dict[_Name, WebhookSettings] = Field(
+        default_factory=dict, description="Webhooks of mail providers and CRMs."
+    )
     stream: StreamSettings = StreamSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     lane: LaneSettings = LaneSettings()

@@ -51,6 +51,7 @@ CHAIN = (
     "category_states",
     "product_states",
     "session_states",
+    "email_states",
     "order_states",
     "identity_states",
     "wakeups",
@@ -63,6 +64,7 @@ PROFILE_VIEWS = (
     "person_orders",
     "person_products",
     "person_sessions",
+    "person_emails",
 )
 
 _stream_numbers = count(1)
@@ -228,6 +230,7 @@ _COUNTS = {
     "category_states": "SELECT sum(engaged_ms) FROM category_states",
     "product_states": "SELECT sum(view_count) FROM product_states",
     "session_states": "SELECT sum(event_count) FROM session_states",
+    "email_states": "SELECT sum(open_count + click_count + bounce_count) FROM email_states",
     "order_states": "SELECT uniqExact(id, order_id) FROM order_states",
     "identity_states": "SELECT uniqExact(id, other_id) FROM identity_states",
     "wakeups": "SELECT count() FROM wakeups",

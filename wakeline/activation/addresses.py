@@ -37,6 +37,6 @@ def parse_mailbox(text: str) -> Address:
 def _parsed(text: str) -> Address:
     try:
         return Address(addr_spec=text)
-    except (MessageError, IndexError) as error:
-        # The standard library's parser runs off the end of what stops too early, such as "ada@".
+    except (MessageError, IndexError, AttributeError) as error:
+        # The standard library's parser runs off the end of what stops too early, such as "ada@" and "ada@[".
         raise ValueError(str(error)) from error

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -38,6 +39,24 @@ class FrequencyCap(BaseModel):
     hours: float = Field(gt=0)
 
 
+class Utm(BaseModel):
+    """The UTM parameters of a campaign's links; `campaign` is its name and `content` the link's id unless given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: _Text = "wakeline"
+    medium: _Text = "email"
+    campaign: _Text | None = None
+    content: _Text | None = None
+    term: _Text | None = None
+
+
+def _none_if_off(value: Any) -> Any:
+    if value is None:
+        raise ValueError("write false to turn it off, or keys such as source")
+    return None if value is False else value
+
+
 class Definition(BaseModel):
     """The keys of campaign.yml; `kind` is written `class` there."""
 
@@ -50,6 +69,7 @@ class Definition(BaseModel):
     purpose: _Identifier | None = Field(default_factory=lambda data: _default_purpose(data.get("kind")))
     frequency_cap: FrequencyCap | None = None
     sender: _Text | None = None
+    utm: Annotated[Utm | None, BeforeValidator(_none_if_off)] = Utm()
     preview: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("purpose")

@@ -4,25 +4,35 @@ Sources: Segment consent spec (`context.consent.categoryPreferences`), Segment e
 "Email Bounced", "Email Marked as Spam").
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wakeline.events import address_of, address_subject, normalised
 from wakeline.pipeline.classify import LandingRow
 
+#: The event by which a person changes preferences; all others only repeat them.
+PREFERENCE_UPDATED = "Segment Consent Preference Updated"
 UNSUBSCRIBED = frozenset({"Unsubscribed", "Email Unsubscribed"})
 SUPPRESSING = {"Email Bounced": "hard_bounce", "Email Marked as Spam": "complaint"}
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A person's (or an address's) word on a purpose."""
+    """A person's (or an address's) word on a purpose.
+
+    `key` is the idempotency key of the mail it was said on; the word then counts for that mail's address as well.
+    With `stamp` nobody said it just then: an event was marked with the consent in force, which may be an old one that
+    a device has kept since.
+    """
 
     subject: str
     purpose: str
     granted: bool
     occurred_at_ms: int
     message_id: str
+    key: str = ""
+    stamp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +45,16 @@ class Suppression:
     message_id: str
 
 
-def normalised(address: str) -> str:
-    """Addresses are compared without case and surrounding blanks."""
-    return address.strip().lower()
+def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The record that decides: the latest statement, or the latest stamp where that may speak.
 
-
-def address_subject(address: str) -> str:
-    """The consent subject of an address."""
-    return f"email:{normalised(address)}"
+    A stamp may take a yes back, and may be all there is. It never undoes a no that was stated: the device that repeats
+    its old yes has not heard of the opt-out.
+    """
+    if statement is None or stamp is None:
+        return statement or stamp
+    later = stamp["occurred_at_ms"] >= statement["occurred_at_ms"]
+    return stamp if statement["granted"] and later else statement
 
 
 def consents(rows: Iterable[LandingRow]) -> list[Consent]:
@@ -60,31 +72,25 @@ def _consents_of(row: LandingRow, message: dict[str, Any]) -> Iterator[Consent]:
     if isinstance(preferences, dict):
         for purpose, granted in preferences.items():
             if isinstance(granted, bool):
-                yield Consent(row.id, purpose, granted, row.occurred_at_ms, row.message_id)
+                stamp = row.event != PREFERENCE_UPDATED
+                yield Consent(row.id, purpose, granted, row.occurred_at_ms, row.message_id, stamp=stamp)
     if row.event in UNSUBSCRIBED:
-        purpose = _at(message, "properties", "purpose") or "marketing"
+        purpose = str(_at(message, "properties", "purpose") or "marketing")
+        key = str(_at(message, "properties", "idempotency_key") or "")
         for subject in _unsubscribed_subjects(row, message):
-            yield Consent(subject, str(purpose), False, row.occurred_at_ms, row.message_id)
+            yield Consent(subject, purpose, False, row.occurred_at_ms, row.message_id, key)
 
 
 def _unsubscribed_subjects(row: LandingRow, message: dict[str, Any]) -> list[str]:
-    address = _address(message)
-    return [row.id, address_subject(address)] if address else [row.id]
+    address = address_of(message)
+    return sorted({row.id, address_subject(address)}, reverse=True) if address else [row.id]
 
 
 def _suppressions_of(row: LandingRow, message: dict[str, Any]) -> Iterator[Suppression]:
-    address = _address(message)
+    address = address_of(message)
     soft = _at(message, "properties", "bounce_type") == "soft"
     if row.event in SUPPRESSING and address and not soft:
         yield Suppression(normalised(address), SUPPRESSING[row.event], row.occurred_at_ms, row.message_id)
-
-
-def _address(message: dict[str, Any]) -> str:
-    for path in (("properties", "email"), ("context", "traits", "email")):
-        address = _at(message, *path)
-        if isinstance(address, str) and address:
-            return address
-    return ""
 
 
 def _at(message: dict[str, Any], *path: str) -> Any:

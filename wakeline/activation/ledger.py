@@ -18,11 +18,12 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.activation.claims import Claim, Decided, Intended, idempotency_key
-from wakeline.activation.consent import Consent, Suppression, address_subject, normalised
+from wakeline.activation.consent import Consent, Suppression, prevailing
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
 from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
 from wakeline.activation.mailer import Answer
-from wakeline.database import consents, sends, suppressions
+from wakeline.database import consent_stamps, consents, sends, suppressions
+from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
 
@@ -52,7 +53,8 @@ class Ledger:
         with self._engine.begin() as connection:
             require(connection, lease)
             for consent in consents_:
-                connection.execute(_latest_consent(consent))
+                for subject in _subjects(connection, consent):
+                    connection.execute(_latest_consent(consent, subject))
             for suppression in suppressions_:
                 connection.execute(_earliest_suppression(suppression))
 
@@ -237,9 +239,23 @@ def _settled(outcome: Outcome, now_ms: int) -> dict[str, Any]:
     return {"state": UNKNOWN, "reason": outcome.reason}
 
 
-def _latest_consent(consent: Consent) -> sa.Executable:
-    statement = insert(consents).values(**asdict(consent))
-    new, old = statement.excluded, consents.c
+def _subjects(connection: Connection, consent: Consent) -> list[str]:
+    """Whoever said it on a mail, said it for the address the mail went to, whoever else uses that."""
+    query = sa.select(sends.c.address).where(sends.c.idempotency_key == consent.key, sends.c.address != "")
+    address = connection.execute(query).scalar_one_or_none() if consent.key else None
+    return [consent.subject, address_subject(address)] if address else [consent.subject]
+
+
+def _latest_consent(consent: Consent, subject: str) -> sa.Executable:
+    table = consent_stamps if consent.stamp else consents
+    statement = insert(table).values(
+        subject=subject,
+        purpose=consent.purpose,
+        granted=consent.granted,
+        occurred_at_ms=consent.occurred_at_ms,
+        message_id=consent.message_id,
+    )
+    new, old = statement.excluded, table.c
     # Where two events say the same at the same time, the record is that of the larger message id.
     strength = [sa.tuple_(row.occurred_at_ms, sa.not_(row.granted), row.message_id) for row in (new, old)]
     return statement.on_conflict_do_update(
@@ -266,14 +282,21 @@ def _consent(connection: Connection, one: Intended, address: str) -> Mapping[str
 
 
 def _consent_of(connection: Connection, subjects: list[str], purpose: str | None) -> Mapping[str, Any] | None:
+    statement, stamp = (_latest(connection, table, subjects, purpose) for table in (consents, consent_stamps))
+    return prevailing(statement, stamp)
+
+
+def _latest(
+    connection: Connection, table: sa.Table, subjects: list[str], purpose: str | None
+) -> Mapping[str, Any] | None:
     query = (
-        sa.select(consents)
-        .where(consents.c.subject.in_(subjects), consents.c.purpose == purpose)
-        .order_by(consents.c.occurred_at_ms.desc(), consents.c.granted, consents.c.subject)
+        sa.select(table)
+        .where(table.c.subject.in_(subjects), table.c.purpose == purpose)
+        .order_by(table.c.occurred_at_ms.desc(), table.c.granted, table.c.subject)
         .limit(1)
     )
     row = connection.execute(query).mappings().first()
-    return dict(row) if row else None
+    return {**row, "stamp": table is consent_stamps} if row else None
 
 
 def _suppression(connection: Connection, address: str) -> Mapping[str, Any] | None:

@@ -1,7 +1,7 @@
 """From a campaign, a profile and a trigger row to a mail: Liquid, then MJML, then HTML and plain text."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Any
@@ -9,15 +9,18 @@ from typing import Any
 from mjml import mjml2html
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
+from wakeline.activation.anchors import find_anchors, replace_addresses
 from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.links import MailLinks, Sign
 from wakeline.activation.plaintext import plain_text
 from wakeline.activation.templates import Template, TemplateError
-from wakeline.collector.pixel import pixel_url
+from wakeline.activation.tokens import Mailed
+from wakeline.activation.utm import with_utm
 from wakeline.errors import ConfigError, WakelineError
 
-#: Turns (idempotency key, campaign, profile id) into the token of the open pixel.
-SignOpen = Callable[[str, str, str], str]
+#: What stands in for the open pixel where a view is no open: one transparent pixel.
+_NO_PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 #: The tags MJML 4 defines; the renderer would copy any other into the mail as it stands.
 _MJML_TAGS = frozenset(
@@ -70,20 +73,39 @@ class RenderError(WakelineError):
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
+    campaign: Campaign
     sender: Address
     subject: Template
     body: Template
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Where a mail's own links lead; empty where it has none, as transactional mail has no `unsubscribe`."""
+
+    open_pixel: str
+    view: str
+    unsubscribe: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """HTML whose links lead through the click redirect, and the same with links that a person can read."""
+
+    tracked: str
+    readable: str
+
+
 class Renderer:
     """Renders campaigns; safe to use from several threads.
 
-    Every template is compiled here, once. Raises ConfigError naming the template or sender that is wrong.
+    Every template is compiled here, once; `sign` makes the tokens in the addresses of a mail. Raises ConfigError
+    naming the template or sender that is wrong.
     """
 
-    def __init__(self, campaigns: Mapping[str, Campaign], sender: str, public_url: str, sign_open: SignOpen) -> None:
+    def __init__(self, campaigns: Mapping[str, Campaign], sender: str, public_url: str, sign: Sign) -> None:
         self._public_url = public_url
-        self._sign_open = sign_open
+        self._sign = sign
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
     def render(self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any]) -> Mail:
@@ -91,35 +113,100 @@ class Renderer:
 
         Raises RenderError naming the campaign and the variable, address or tag that is wrong.
         """
-        compiled = self._compiled.get(campaign)
-        if compiled is None:
-            raise RenderError(f"There is no campaign '{campaign}'; add its folder or correct its name.")
+        compiled = self._of(campaign)
         recipient = _recipient(campaign, profile.get("email"))
-        token = self._sign_open(key, campaign, str(profile.get("profile_id", "")))
-        variables = {
-            "profile": profile,
-            "context": context,
-            "campaign": {"name": campaign},
-            "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
-            "open_pixel_url": pixel_url(self._public_url, token),
-        }
+        links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile))
+        addresses = _Addresses(links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links))
+        variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body, variables))
+        linked = _linked(html, compiled.campaign, links, addresses)
         return Mail(
             key=key,
             campaign=campaign,
             to=recipient.addr_spec,
             sender=str(compiled.sender),
             subject=_one_line(_filled(campaign, compiled.subject, variables)),
-            html=html,
-            text=plain_text(html),
-            headers=_headers(campaign, key, compiled.sender),
+            html=linked.tracked,
+            text=plain_text(linked.readable),
+            headers=_headers(campaign, key, compiled.sender, addresses.unsubscribe),
         )
+
+    def render_view(
+        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], sign: Sign
+    ) -> str:
+        """The HTML of the same mail for a browser: no open pixel, no link to itself, its tokens made by `sign`.
+
+        Raises RenderError like `render`.
+        """
+        compiled = self._of(campaign)
+        links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile))
+        addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links))
+        variables = _variables(compiled, profile, context, addresses)
+        html = _html(campaign, _filled(campaign, compiled.body, variables))
+        return _linked(html, compiled.campaign, links, addresses).tracked
+
+    def _of(self, campaign: str) -> _Compiled:
+        compiled = self._compiled.get(campaign)
+        if compiled is None:
+            raise RenderError(f"There is no campaign '{campaign}'; add its folder or correct its name.")
+        return compiled
+
+
+def _mailed(campaign: str, key: str, profile: Mapping[str, Any]) -> Mailed:
+    return Mailed(key, campaign, str(profile.get("profile_id", "")))
+
+
+def _unsubscribe(campaign: Campaign, links: MailLinks) -> str:
+    return "" if campaign.purpose is None else links.unsubscribe(campaign.purpose)
+
+
+def _variables(
+    compiled: _Compiled, profile: Mapping[str, Any], context: Mapping[str, Any], addresses: _Addresses
+) -> dict[str, Any]:
+    return {
+        "profile": profile,
+        "context": context,
+        "campaign": {"name": compiled.campaign.name},
+        "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
+        "open_pixel_url": addresses.open_pixel,
+        "view_url": addresses.view,
+        "unsubscribe_url": addresses.unsubscribe,
+    }
+
+
+def _linked(html: str, campaign: Campaign, links: MailLinks, addresses: _Addresses) -> _Linked:
+    own = {addresses.view, addresses.unsubscribe}
+    anchors = [anchor for anchor in find_anchors(html) if anchor.address not in own]
+    ids = [anchor.name or str(position) for position, anchor in enumerate(anchors, start=1)]
+    targets = [with_utm(anchor.address, _utm(campaign, id_)) for anchor, id_ in zip(anchors, ids, strict=True)]
+    # What no browser can open is left as it is written.
+    readable = [target or anchor.address for target, anchor in zip(targets, anchors, strict=True)]
+    tracked = [links.click(target, id_) if target else "" for target, id_ in zip(targets, ids, strict=True)]
+    return _Linked(
+        tracked=replace_addresses(html, anchors, [one or other for one, other in zip(tracked, readable, strict=True)]),
+        readable=replace_addresses(html, anchors, readable),
+    )
+
+
+def _utm(campaign: Campaign, link_id: str) -> list[tuple[str, str]]:
+    utm = campaign.utm
+    if utm is None:
+        return []
+    values = {
+        "utm_source": utm.source,
+        "utm_medium": utm.medium,
+        "utm_campaign": utm.campaign or campaign.name,
+        "utm_content": utm.content or link_id,
+        "utm_term": utm.term,
+    }
+    return [(name, value) for name, value in values.items() if value]
 
 
 def _compile(campaign: Campaign, default_sender: str) -> _Compiled:
     subject_path, body_path = f"{campaign.name}/{SUBJECT_FILE}", f"{campaign.name}/{BODY_FILE}"
     try:
         return _Compiled(
+            campaign=campaign,
             sender=_sender(campaign, default_sender),
             subject=Template(campaign.subject, subject_path, campaign.partials, escape_html=False),
             body=Template(campaign.body, body_path, campaign.partials, escape_html=True),
@@ -166,9 +253,13 @@ def _html(campaign: str, mjml: str) -> str:
         raise RenderError(f"Campaign '{campaign}' is not valid MJML: {error}.") from error
 
 
-def _headers(campaign: str, key: str, sender: Address) -> dict[str, str]:
-    return {
+def _headers(campaign: str, key: str, sender: Address, unsubscribe_url: str) -> dict[str, str]:
+    headers = {
         "Message-ID": f"<{key}@{sender.domain}>",
         "X-Wakeline-Key": key,
         "X-Wakeline-Campaign": campaign,
     }
+    if unsubscribe_url:  # RFC 8058
+        headers["List-Unsubscribe"] = f"<{unsubscribe_url}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    return headers

@@ -1,7 +1,4 @@
-"""The collector as an ASGI app: the Segment HTTP API, the open pixel and the health check.
-
-https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
-"""
+"""The collector as an ASGI app; `openapi.yaml` describes it from outside."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,19 +8,20 @@ from uuid import uuid4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
 
 from wakeline.clock import Clock
 from wakeline.collector.appender import Appender
 from wakeline.collector.backpressure import Gate, UnreadGauge
 from wakeline.collector.endpoints import Endpoints
-from wakeline.collector.pixel import PIXEL_PATH
+from wakeline.collector.intake import Intake
+from wakeline.collector.mail.endpoints import MailEndpoints
 from wakeline.collector.refused import ANSWERED_ERRORS
+from wakeline.collector.service import service_routes
+from wakeline.collector.sources import Sources
+from wakeline.collector.webhooks.endpoints import webhook_routes
 from wakeline.errors import ConfigError
 from wakeline.settings import Settings, load_secrets
 from wakeline.streams.protocol import EventStream
-
-MESSAGE_TYPES = ("track", "page", "screen", "identify", "group", "alias")
 
 
 def random_id() -> str:
@@ -48,22 +46,18 @@ def create_app(
     appender = Appender(stream, clock)
     gate = Gate(settings.collector, appender, UnreadGauge(unread_events, clock))
     signing_key = load_secrets(settings.data_dir).signing_key
-    endpoints = Endpoints(settings.collector, signing_key, appender, gate, clock, new_id)
+    intake = Intake(appender, gate, clock, new_id)
     return Starlette(
-        routes=_routes(endpoints),
+        routes=[
+            *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
+            *MailEndpoints(settings, signing_key, intake).routes(),
+            *webhook_routes(settings, intake),
+            *service_routes(intake),
+        ],
         middleware=_middleware(settings.collector.allowed_origins),
         exception_handlers=ANSWERED_ERRORS,
         lifespan=_lifespan(appender, stream),
     )
-
-
-def _routes(endpoints: Endpoints) -> list[Route]:
-    return [
-        Route("/v1/batch", endpoints.batch, methods=["POST"]),
-        *(Route(f"/v1/{name}", endpoints.message(name), methods=["POST"]) for name in MESSAGE_TYPES),
-        Route(PIXEL_PATH, endpoints.pixel, methods=["GET"]),
-        Route("/healthz", endpoints.health, methods=["GET"]),
-    ]
 
 
 def _middleware(allowed_origins: list[str]) -> list[Middleware]:
@@ -73,8 +67,8 @@ def _middleware(allowed_origins: list[str]) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=allowed_origins,
-            allow_methods=["POST"],
-            allow_headers=["Authorization", "Content-Type", "Content-Encoding"],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # Each SDK has headers of its own.
             allow_credentials=True,  # The browser SDKs send with credentials.
             expose_headers=["Retry-After"],
         )

@@ -12,10 +12,14 @@ from typing import Any, NoReturn
 import orjson
 
 from wakeline.collector.refused import RefusedError
+from wakeline.collector.wellformed import utf8
 from wakeline.events import Envelope, encode, stream_key
 
 # The header repeats sentAt in every event of the batch; what is longer than any time is not one.
 MAX_SENT_AT_CHARACTERS = 64
+
+#: The Segment limit.
+MAX_BATCH_MESSAGES = 2_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +30,63 @@ class Batch:
     sent_at: str | None
 
 
-def parse_batch(body: bytes) -> Batch:
-    """Take apart `{"batch": [...], "sentAt": ...}`; raises RefusedError (400) with what is wrong."""
-    content = _object(body)
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is, whatever its Content-Type says; raises RefusedError (400)."""
+    try:
+        content = _load(body)
+    except RecursionError as error:
+        raise RefusedError(400, "The body is nested too deeply.") from error
+    except ValueError as error:
+        raise RefusedError(400, f"The body is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise RefusedError(400, "The body is not a JSON object.")
+    return content
+
+
+def parse_batch(content: dict[str, Any]) -> Batch:
+    """Take apart `{"batch": [...], "sentAt": ..., "context": ...}`; raises RefusedError (400) with what is wrong.
+
+    A context of the batch goes for every message, as far as the message has none of its own
+    (https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#batch).
+    """
     messages = content.get("batch")
     if not isinstance(messages, list):
         raise RefusedError(400, "The body has no list 'batch'.")
-    return Batch(messages, _sent_at(content))
+    context = content.get("context")
+    if isinstance(context, dict):
+        _require_sound(context)
+        messages = [_with_context(message, context) for message in messages]
+    return Batch(messages_of(messages), _sent_at(content))
 
 
-def parse_message(body: bytes, message_type: str) -> Batch:
-    """A body that is one message, of `message_type` unless it says otherwise; raises RefusedError (400)."""
-    message = _object(body)
-    if message.get("type") is None:
-        message["type"] = message_type
-    return Batch([message], _sent_at(message))
+def parse_message(content: dict[str, Any], message_type: str) -> Batch:
+    """A body that is one message, of `message_type` unless it says otherwise."""
+    if content.get("type") is None:
+        content["type"] = message_type
+    return Batch(messages_of([content]), _sent_at(content))
+
+
+def messages_of(messages: list[Any]) -> list[Any]:
+    """The messages without their write key: it is no part of the event; raises RefusedError (413) for too many."""
+    if len(messages) > MAX_BATCH_MESSAGES:
+        raise RefusedError(413, f"The batch has {len(messages)} messages; at most {MAX_BATCH_MESSAGES} are taken.")
+    for message in messages:
+        if isinstance(message, dict):
+            message.pop("writeKey", None)
+    return messages
+
+
+def _require_sound(context: dict[str, Any]) -> None:
+    # It becomes part of every message: one that landing cannot read would put them all into quarantine.
+    try:
+        orjson.loads(_dump({"context": context}))
+    except ValueError as error:
+        raise RefusedError(400, f"The batch's context is not valid JSON: {error}.") from error
+
+
+def _with_context(message: Any, context: dict[str, Any]) -> Any:
+    own = message.get("context") or {} if isinstance(message, dict) else None
+    return {**message, "context": {**context, **own}} if isinstance(own, dict) else message
 
 
 def to_events(batch: Batch, received_at_ms: int, source: str, new_id: Callable[[], str]) -> list[tuple[str, bytes]]:
@@ -56,20 +102,8 @@ def _event(
         if message.get("messageId") in (None, ""):
             message["messageId"] = new_id()
         sent_at = sent_at or _sent_at(message)
-        key = _utf8(stream_key(message))
+        key = utf8(stream_key(message))
     return key, encode(Envelope(received_at_ms, source, sent_at, _dump(message)))
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        content = _load(body)
-    except RecursionError as error:
-        raise RefusedError(400, "The body is nested too deeply.") from error
-    except ValueError as error:
-        raise RefusedError(400, f"The body is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise RefusedError(400, "The body is not a JSON object.")
-    return content
 
 
 def _load(body: bytes) -> object:
@@ -83,8 +117,9 @@ def _load(body: bytes) -> object:
 def _dump(message: object) -> bytes:
     try:
         return orjson.dumps(message)
-    except orjson.JSONEncodeError:  # A lone surrogate, or nested deeper than orjson writes.
-        return json.dumps(message, separators=(",", ":")).encode()
+    except orjson.JSONEncodeError:  # A lone surrogate, a huge number, or nested deeper than orjson writes.
+        text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="replace")  # A title cut within an emoji ends in a question mark.
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -94,10 +129,5 @@ def _refuse_constant(name: str) -> NoReturn:
 def _sent_at(content: dict[str, Any]) -> str | None:
     value = content.get("sentAt")
     if isinstance(value, str) and len(value) <= MAX_SENT_AT_CHARACTERS:
-        return _utf8(value)
+        return utf8(value)
     return None
-
-
-def _utf8(text: str) -> str:
-    """The text with lone surrogates replaced, as the stream's keys and headers must be UTF-8."""
-    return text.encode(errors="replace").decode()

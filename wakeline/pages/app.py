@@ -77,8 +77,9 @@ class _SafeHeaders:
         self._app = app
         self._headers = {
             "Content-Security-Policy": (
-                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; frame-src 'self'; "
-                f"connect-src 'self' {collector}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+                f"default-src 'none'; script-src 'self' {collector}; style-src 'self'; img-src 'self'; "
+                f"frame-src 'self'; connect-src 'self' {collector}; form-action 'self'; base-uri 'none'; "
+                "frame-ancestors 'none'"
             ),
             "Cache-Control": "no-cache",
             "Referrer-Policy": "same-origin",

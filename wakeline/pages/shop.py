@@ -1,9 +1,11 @@
-"""The demo shop: pages over the catalogue, whose script tells the collector what happens on them.
+"""The demo shop: pages over the catalogue, on which wakeline.js tells the collector what happens.
 
 The shop keeps nothing: cart, login and ids live in the browser.
 """
 
+import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.templating import Jinja2Templates
 
 from wakeline.activation.addresses import parse_address
+from wakeline.collector.service import STATIC
 from wakeline.pages.images import product_image
 from wakeline.play.catalogue import Product, categories, find_product, products_of
 from wakeline.settings import Settings
@@ -35,6 +38,7 @@ class Shop:
             "collector": {
                 "url": settings.activation.public_url.rstrip("/"),
                 "write_key": settings.collector.write_key,
+                "integrity": integrity(STATIC / "wakeline.js"),
             },
         }
 
@@ -121,6 +125,11 @@ async def _small_body(request: Request) -> bytes:
         if len(body) > _MAX_LOGIN_BYTES:
             raise ValueError("the body is too long")
     return body
+
+
+def integrity(script: Path) -> str:
+    """What a page lets its browser check a script by (https://www.w3.org/TR/sri-2/)."""
+    return f"sha384-{base64.b64encode(hashlib.sha384(script.read_bytes()).digest()).decode()}"
 
 
 def _user_id(address: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
+from wakeline.activation.addresses import MAX_ADDRESS_LENGTH
 from wakeline.clock import to_epoch_ms
-from wakeline.events import Envelope, decode
+from wakeline.events import Envelope, address_of, address_subject, decode
 from wakeline.streams.protocol import Record
 
 SCHEMA_VERSION = 1
@@ -99,13 +100,11 @@ def _accepted(row: LandingRow, envelope: Envelope, max_event_bytes: int) -> Land
     message = _object(envelope.message)
     kind = _known_type(message)
     user_id, anonymous_id = _text_id(message, "userId"), _text_id(message, "anonymousId")
-    if not user_id and not anonymous_id:
-        raise _BreaksContractError("neither userId nor anonymousId")
     return replace(
         row,
         parsed=message,
         message_id=_message_id(message),
-        id=f"user:{user_id}" if user_id else f"anonymous:{anonymous_id}",
+        id=_id(message, user_id, anonymous_id),
         user_id=user_id,
         anonymous_id=anonymous_id,
         type=kind,
@@ -143,6 +142,20 @@ def _text_id(message: dict[str, Any], field: str) -> str:
     if len(str(value)) > _MAX_ID_LENGTH:
         raise _BreaksContractError(f"{field} is longer than {_MAX_ID_LENGTH} characters")
     return str(value)
+
+
+def _id(message: dict[str, Any], user_id: str, anonymous_id: str) -> str:
+    """Whose message it is. Mail providers and CRMs often know an address and nothing else."""
+    if user_id:
+        return f"user:{user_id}"
+    if anonymous_id:
+        return f"anonymous:{anonymous_id}"
+    address = address_of(message)
+    if not address:
+        raise _BreaksContractError("neither userId nor anonymousId, nor an e-mail address")
+    if len(address) > MAX_ADDRESS_LENGTH:
+        raise _BreaksContractError(f"the e-mail address is longer than {MAX_ADDRESS_LENGTH} characters")
+    return address_subject(address)
 
 
 def _message_id(message: dict[str, Any]) -> str:

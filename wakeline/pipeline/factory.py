@@ -11,8 +11,8 @@ from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
+from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
-from wakeline.collector.pixel import sign_open
 from wakeline.database import open_database
 from wakeline.errors import ConfigError
 from wakeline.pipeline.lanes import LaneStore
@@ -80,11 +80,6 @@ def open_ledger(settings: Settings, engine: Engine) -> Ledger:
 def open_mailer(settings: Settings, campaigns: dict[str, Campaign], clock: Clock) -> Mailer:
     """The configured ESP behind a renderer for the campaigns."""
     activation = settings.activation
-    signing_key = load_secrets(settings.data_dir).signing_key
-    renderer = Renderer(
-        campaigns,
-        activation.sender,
-        activation.public_url,
-        lambda key, campaign, profile_id: sign_open(signing_key, key, campaign, profile_id),
-    )
+    tokens = Tokens(load_secrets(settings.data_dir).signing_key)
+    renderer = Renderer(campaigns, activation.sender, activation.public_url, lambda token: tokens.sign(token, clock()))
     return Mailer(renderer, open_esp(settings, clock), activation.send_threads, clock)

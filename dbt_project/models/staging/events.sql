@@ -22,7 +22,7 @@ parsed as (
             'Tuple(
                 product_id String, name String, category String, price Float64, currency String, quantity UInt32,
                 url String, image_url String, cart_id String, order_id String, total Float64,
-                engaged_seconds Float64, scroll_depth_percent Float64, path String,
+                engaged_seconds Float64, scroll_depth_percent Float64, path String, automated Bool,
                 products Array(Tuple(
                     product_id String, name String, category String, price Float64, quantity UInt32,
                     url String, image_url String
@@ -69,6 +69,7 @@ select
     ---------- event
     type,
     event,
+    properties.automated or event in ({{ mail_reports() }}) as is_automated,
     properties.category as category,
     if(properties.path != '', properties.path, context.page.path) as path,
     properties.cart_id as cart_id,

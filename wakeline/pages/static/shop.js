@@ -1,127 +1,41 @@
-// What happens on a shop page, told to the collector as Segment messages (https://segment.com/docs/connections/spec/).
-// The cart and the login live in this browser only.
+// What happens on a shop page, told to the collector by wakeline.js. The cart and the login live in this browser only.
 "use strict";
 
-const HEARTBEAT_SECONDS = 5;
-const IDLE_MS = 30_000;
-const RETRY_MS = 2_000;
-const BATCH = 50;
 const FEED_LENGTH = 30;
 
-const { collector, page } = JSON.parse(document.getElementById("shop").textContent);
+const { page } = JSON.parse(document.getElementById("shop").textContent);
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "EUR" });
 const byId = (id) => document.getElementById(id);
-
-// Who
 
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing where there is no TLS.
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function kept(storage, name, make) {
-  const found = storage.getItem(name);
-  if (found) return found;
-  const made = make();
-  storage.setItem(name, made);
-  return made;
-}
-
 const read = (name, otherwise) => JSON.parse(localStorage.getItem(name)) ?? otherwise;
 const write = (name, value) => localStorage.setItem(name, JSON.stringify(value));
-
-const anonymousId = () => kept(localStorage, "shop.anonymous", newId);
-const sessionId = () => kept(sessionStorage, "shop.session", newId);
 const user = () => read("shop.user", null);
 
 // Telling the collector
 
-// Kept by the tab, so that what the collector has not confirmed goes along to the next page.
-const waiting = JSON.parse(sessionStorage.getItem("shop.waiting")) ?? [];
-let inFlight = 0;
+const wakeline = (window.wakeline ??= []);
 
-function context() {
-  const said = user();
-  return {
-    page: {
-      path: location.pathname,
-      referrer: document.referrer,
-      search: location.search,
-      title: document.title,
-      url: location.href,
-    },
-    ...(said && { consent: { categoryPreferences: { marketing: said.marketing } } }),
-    library: { name: "wakeline-shop" },
-    locale: navigator.language,
-    sessionId: sessionId(),
-    timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-    userAgent: navigator.userAgent,
-  };
+/** Calls a method of wakeline.js, now or when it is there. */
+const tell = (method, ...values) => wakeline.push([method, ...values]);
+
+function identify() {
+  const { id, email, firstName, marketing } = user();
+  tell("consent", { analytics: true, marketing });
+  tell("identify", id, { email, ...(firstName && { firstName }) });
 }
 
-function tell(type, body) {
-  const userId = user()?.id;
-  waiting.push({
-    messageId: newId(),
-    type,
-    timestamp: new Date().toISOString(),
-    anonymousId: anonymousId(),
-    ...(userId && { userId }),
-    context: context(),
-    ...body,
-  });
-  keepWaiting();
-  return send();
-}
-
-function keepWaiting() {
-  sessionStorage.setItem("shop.waiting", JSON.stringify(waiting));
-}
-
-const track = (event, properties) => tell("track", { event, properties });
-
-async function send() {
-  while (waiting.length && !inFlight) {
-    const batch = waiting.slice(0, BATCH);
-    inFlight = batch.length;
-    const outcome = await post(batch);
-    inFlight = 0;
-    if (outcome === "later") {
-      setTimeout(send, RETRY_MS);
-      return;
-    }
-    waiting.splice(0, batch.length);
-    keepWaiting();
-    show(batch, outcome);
-  }
-}
-
-function sendLast() {
-  beat();
-  if (waiting.length > inFlight) post(waiting.slice(inFlight));
-}
-
-async function post(batch) {
-  try {
-    const answer = await fetch(`${collector.url}/v1/batch`, {
-      method: "POST",
-      keepalive: true, // What was said must arrive even if the page is left.
-      headers: { "Content-Type": "application/json", Authorization: `Basic ${btoa(`${collector.write_key}:`)}` },
-      body: JSON.stringify({ batch, sentAt: new Date().toISOString() }),
-    });
-    if (answer.ok) return "received";
-    if (answer.status !== 429 && answer.status < 500) return `refused (${answer.status})`;
-  } catch (error) {
-    console.warn("The collector cannot be reached; trying again.", error);
-  }
-  byId("feed-dot").className = "dot failed";
-  return "later";
-}
-
-function show(batch, outcome) {
-  byId("feed-dot").className = outcome === "received" ? "dot fine" : "dot failed";
-  byId("feed-count").textContent = Number(byId("feed-count").textContent) + batch.length;
-  for (const message of batch) {
+/** The list in the corner: what was told, and what the collector answered. */
+function show({ detail: { status, events } }) {
+  const outcome = { 0: "waiting", 200: "received" }[status] ?? `refused (${status})`;
+  byId("feed-dot").className = status === 200 ? "dot fine" : "dot failed";
+  if (status !== 200) return;
+  byId("feed-count").textContent = Number(byId("feed-count").textContent) + events.length;
+  for (const message of events) {
     const line = document.createElement("li");
     for (const text of [message.event ?? message.type, outcome]) {
       line.appendChild(document.createElement("span")).textContent = text;
@@ -130,58 +44,15 @@ function show(batch, outcome) {
   }
   while (byId("feed-list").children.length > FEED_LENGTH) byId("feed-list").lastChild.remove();
 }
-
-function identify() {
-  const { email, firstName } = user();
-  return tell("identify", { traits: { email, ...(firstName && { firstName }) } });
-}
-
-// Attention: seconds count while the page is visible and the person does something now and then.
-
-const attention = { active: performance.now(), looked: performance.now(), seconds: 0, scrolled: 0 };
-
-function scrollDepth() {
-  const { scrollHeight } = document.documentElement;
-  return Math.min(100, Math.round((100 * (scrollY + innerHeight)) / scrollHeight));
-}
-
-function attend() {
-  const now = performance.now();
-  const engaged = document.visibilityState === "visible" && now - attention.active < IDLE_MS;
-  // A computer that slept leaves a gap that nobody spent on the page.
-  if (engaged) attention.seconds += Math.min((now - attention.looked) / 1000, 2);
-  attention.looked = now;
-  attention.scrolled = Math.max(attention.scrolled, scrollDepth());
-  if (attention.seconds >= HEARTBEAT_SECONDS) beat();
-}
-
-function beat() {
-  const engaged_seconds = Math.round(attention.seconds * 10) / 10;
-  if (engaged_seconds <= 0) return;
-  attention.seconds = 0;
-  track("Page Engaged", {
-    engaged_seconds,
-    scroll_depth_percent: attention.scrolled,
-    path: location.pathname,
-    ...(page.category && { category: page.category }),
-    ...(page.product && { product_id: page.product.product_id }),
-  });
-}
-
-for (const name of ["pointerdown", "pointermove", "keydown", "scroll", "touchstart"]) {
-  addEventListener(name, () => { attention.active = performance.now(); }, { passive: true });
-}
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "hidden") beat();
-  attention.looked = attention.active = performance.now();
-});
-addEventListener("pagehide", sendLast);
-setInterval(attend, 1000);
+addEventListener("wakeline:answer", show);
 
 // The cart
 
 const cart = () => read("shop.cart", []);
-const cartId = () => kept(localStorage, "shop.cart_id", newId);
+function cartId() {
+  if (!localStorage.getItem("shop.cart_id")) localStorage.setItem("shop.cart_id", newId());
+  return localStorage.getItem("shop.cart_id");
+}
 const totalOf = (lines) => Math.round(lines.reduce((sum, line) => sum + line.price * line.quantity, 0) * 100) / 100;
 
 /** A product as it goes into events: mails and other pages need whole addresses. */
@@ -197,7 +68,7 @@ function change(product, step) {
   line.quantity += step;
   write("shop.cart", lines.filter((one) => one.quantity > 0));
   const { quantity, ...rest } = line;
-  track(step > 0 ? "Product Added" : "Product Removed", { cart_id: cartId(), ...facts(rest), quantity: 1 });
+  tell(step > 0 ? "productAdded" : "productRemoved", { cart_id: cartId(), ...facts(rest), quantity: 1 });
   showBasket();
 }
 
@@ -245,13 +116,13 @@ async function logIn(form) {
     firstName: form.elements.first_name.value.trim(),
     marketing: form.elements.marketing.checked,
   });
-  await identify();
+  identify();
   return true;
 }
 
 function logOut() {
-  for (const name of ["shop.user", "shop.anonymous", "shop.cart", "shop.cart_id"]) localStorage.removeItem(name);
-  sessionStorage.removeItem("shop.session");
+  for (const name of ["shop.user", "shop.cart", "shop.cart_id"]) localStorage.removeItem(name);
+  tell("reset");
   location.assign("/shop");
 }
 
@@ -260,7 +131,7 @@ async function order(form) {
   const lines = cart();
   const order_id = newId().slice(0, 10).toUpperCase();
   const total = totalOf(lines);
-  track("Order Completed", {
+  tell("orderCompleted", {
     order_id,
     cart_id: cartId(),
     total,
@@ -324,12 +195,15 @@ onSubmit("login", async (form) => { if (await logIn(form)) showPerson(); });
 onSubmit("consent", () => {});
 onSubmit("order", order);
 
-tell("page", {
-  name: page.name,
-  properties: { ...context().page, name: page.name, ...(page.category && { category: page.category }) },
-});
-if (page.product) track("Product Viewed", facts(page.product));
-if (page.list) {
-  const products = page.list.map((product, index) => ({ ...facts(product), position: index + 1 }));
-  track("Product List Viewed", { list_id: `list-${page.category}`, category: page.category, products });
+const { category, product, list } = page;
+tell("setPageProperties", { ...(category && { category }), ...(product && { product_id: product.product_id }) });
+tell("page", page.name, category ? { category } : {});
+if (product) tell("productViewed", facts(product));
+if (list) {
+  const products = list.map((one, index) => ({ ...facts(one), position: index + 1 }));
+  tell("productListViewed", { list_id: `list-${category}`, category, products });
+}
+if (byId("lines") && cart().length) {
+  const shown = { cart_id: cartId(), total: totalOf(cart()), currency: cart()[0].currency, products: cart().map(facts) };
+  tell(byId("order") ? "checkoutStarted" : "cartViewed", shown);
 }

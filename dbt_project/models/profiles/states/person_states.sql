@@ -4,7 +4,7 @@
 select
     id,
     minSimpleState(occurred_at) as first_seen_at,
-    maxSimpleState(occurred_at) as last_seen_at,
+    maxSimpleState(if(is_automated, toDateTime64(0, 3, 'UTC'), occurred_at)) as last_seen_at,
     sumSimpleState(toUInt64(1)) as event_count,
     maxSimpleState(if(event = 'Order Completed', occurred_at, toDateTime64(0, 3, 'UTC'))) as last_order_at,
     argMaxIfState(email, (occurred_at, message_id), email != '') as latest_email,

@@ -1,0 +1,100 @@
+"""A mail as it was sent, rendered again from what the ledger keeps of it."""
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.activation.rendering import Renderer, RenderError
+from wakeline.activation.tokens import Stamped, Tokens, View
+from wakeline.database import sends
+from wakeline.errors import WakelineError
+from wakeline.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+class NoSuchMailError(WakelineError):
+    """The ledger has no such send, or nothing can be made of what is left of it."""
+
+
+class MailUnavailableError(WakelineError):
+    """The ledger or the campaigns cannot be read right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    contact: Mapping[str, Any]
+    context: Mapping[str, Any]
+
+
+class MailViewer:
+    """Shows mails. Nothing is opened before the first is asked for, and nothing stays open after it.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._campaigns: dict[str, Campaign] = {}
+        self._renderer: Renderer | None = None
+
+    def html(self, view: Stamped[View]) -> str:
+        """The mail's HTML without its open pixel, by the campaign's templates of today; blocks.
+
+        Its links are as old as the mail. Raises NoSuchMailError and MailUnavailableError.
+        """
+        token = view.token
+        try:
+            sent = _read(self._settings.ledger_path, token.key)
+            renderer = self._current_renderer()
+        except (SQLAlchemyError, WakelineError) as error:
+            _logger.error("Mails cannot be shown in the browser: %s", error)
+            raise MailUnavailableError(str(error)) from error
+        if sent is None:
+            raise NoSuchMailError(f"There is no send {token.key}.")
+        try:
+            return renderer.render_view(
+                token.campaign,
+                token.key,
+                sent.contact,
+                sent.context,
+                lambda other: self._tokens.sign(other, view.made_at_ms),
+            )
+        except (RenderError, ValueError) as error:  # ValueError: the ledger's row has lost its profile.
+            # The reason may quote what is known of the person.
+            _logger.warning("The mail %s of campaign %s can no longer be rendered.", token.key, token.campaign)
+            raise NoSuchMailError(f"The mail {token.key} can no longer be rendered.") from error
+
+    def _current_renderer(self) -> Renderer:
+        """Campaigns are edited while the collector runs; templates are compiled again only if one has changed."""
+        campaigns = load_campaigns(self._settings.campaigns_dir)
+        if self._renderer is None or campaigns != self._campaigns:
+            activation = self._settings.activation
+            self._renderer = Renderer(campaigns, activation.sender, activation.public_url, _unsigned)
+            self._campaigns = campaigns
+        return self._renderer
+
+
+def _unsigned(token: object) -> str:
+    raise AssertionError("Only views are rendered here, and each brings its own way to sign.")
+
+
+def _read(path: Path, key: str) -> _Sent | None:
+    # Not open_database, which would create a ledger where there is none.
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True), poolclass=NullPool
+    )
+    query = sa.select(sends.c.contact, sends.c.context).where(sends.c.idempotency_key == key)
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _Sent(row.contact, row.context)
