@@ -50,6 +50,7 @@ data_dir = "data"
 
 [collector]
 port = {collector}
+allowed_origins = ["http://127.0.0.1:{pages}"]
 
 [warehouse]
 port = {warehouse}
@@ -65,9 +66,15 @@ code_port = {code}
 [lane]
 lease_seconds = {lease_seconds}
 
+[activation]
+public_url = "http://127.0.0.1:{collector}"
+automated_click_seconds = {automated_click_seconds}
+
 [dbt_vars]
 abandoned_cart_after_seconds = 5
+category_dwell_minutes = {category_dwell_minutes}
 """
+_SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0}
 _PORTS = ("collector", "warehouse", "native", "pages", "web", "code")
 
 # Dagster writes the process of a run into the run's log.
@@ -85,12 +92,15 @@ _RUN_STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { 
 
 
 class RunningStack:
-    """A stack that `wakeline up` runs; `messages` are all that were played into it, with repetitions."""
+    """A stack that `wakeline up` runs; `messages` are all that were played into it, with repetitions.
 
-    def __init__(self, folder: Path) -> None:
+    `shortened` are waits of the settings for which a test has no time.
+    """
+
+    def __init__(self, folder: Path, **shortened: float) -> None:
         self.messages: list[dict[str, Any]] = []
         self._settings_path = folder / "wakeline.toml"
-        self._settings_path.write_text(_settings_text(), encoding="utf-8")
+        self._settings_path.write_text(_settings_text(shortened), encoding="utf-8")
         self.settings: Settings = load_settings(self._settings_path)
         self._log_path = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -333,12 +343,13 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _settings_text() -> str:
+def _settings_text(shortened: dict[str, float]) -> str:
     with contextlib.ExitStack() as sockets:
         # All at once, so that no port is given out twice.
         bound = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
         ports = dict(zip(_PORTS, (one.getsockname()[1] for one in bound), strict=True))
-    return _SETTINGS.format(project_dir=PROJECT_DIR, lease_seconds=LEASE_SECONDS, **ports)
+    waits = {**_SHORTENABLE, **shortened}
+    return _SETTINGS.format(project_dir=PROJECT_DIR, lease_seconds=LEASE_SECONDS, **waits, **ports)
 
 
 def _locked_in_a_batch(connection: sqlite3.Connection) -> bool:
