@@ -17,7 +17,7 @@ from wakeline.warehouse.landing import Landing, token
 
 pytestmark = pytest.mark.stack
 
-RANGES = {0: (0, 7)}
+RANGES = {0: (0, 8)}
 
 #: A batch that puts at least one row into every table of the chain.
 EVERYTHING = [
@@ -27,7 +27,8 @@ EVERYTHING = [
     track("Product Added", "m4", user="ann", product_id="p1", quantity=2, cart_id="c1"),
     track("Order Completed", "m5", user="ann", order_id="o1", total=20, products=[{"product_id": "p1"}]),
     track("Product Viewed", "m6", device="tablet", product_id="p2", category="bags"),
-    {"type": "track", "messageId": "m7", "userId": "ann"},
+    track("Email Opened", "m7", user="ann", campaign="order_confirmation"),
+    {"type": "track", "messageId": "m8", "userId": "ann"},
 ]
 
 json_values = st.recursive(
@@ -109,8 +110,8 @@ def test_the_same_ranges_count_once_even_when_a_newer_version_reads_their_rows_d
 def test_the_same_rows_in_other_ranges_or_of_another_stream_are_another_batch(site: Site, landing: Landing) -> None:
     landing.insert(rows(*EVERYTHING), RANGES)
     once = inserted(site)
-    landing.insert(rows(*EVERYTHING, first=7), {0: (7, 14)})
-    landing.insert(rows(*EVERYTHING, partition=1), {1: (0, 7)})
+    landing.insert(rows(*EVERYTHING, first=8), {0: (8, 16)})
+    landing.insert(rows(*EVERYTHING, partition=1), {1: (0, 8)})
     Landing(site.client, "another").insert(rows(*EVERYTHING), RANGES)
     assert inserted(site) == {table: 4 * count for table, count in once.items()}
 
