@@ -84,12 +84,21 @@ def settings_markdown(model: type[BaseModel]) -> str:
     for name, kinds in sections.items():
         place = f"{name}.NAME" if get_origin(model.model_fields[name].annotation) is dict else name
         for section in kinds:
-            parts += [
-                f"## `[{place}]`{_variant(section) if len(kinds) > 1 else ''}",
-                inspect.cleandoc(section.__doc__ or ""),
-            ]
-            parts.append(_settings_table(section.model_fields, prefix + place.replace(".", delimiter) + delimiter))
+            heading = f"`[{place}]`{_variant(section) if len(kinds) > 1 else ''}"
+            parts += _section(section, heading, place, prefix + place.replace(".", delimiter) + delimiter, delimiter)
     return "\n\n".join(parts) + "\n"
+
+
+def _section(section: type[BaseModel], heading: str, place: str, prefix: str, delimiter: str) -> Iterator[str]:
+    """The part about a section, then those about the tables in it; inside a list nothing has a variable (no prefix)."""
+    yield f"## {heading}"
+    yield inspect.cleandoc(section.__doc__ or "")
+    yield _settings_table(section.model_fields, prefix)
+    for name, field in section.model_fields.items():
+        inner, many = f"{place}.{name}", get_origin(field.annotation) is list
+        for table in _sections(field.annotation):
+            heading = f"`[[{inner}]]`" if many else f"`[{inner}]`"
+            yield from _section(table, heading, inner, "" if many else f"{prefix}{name}{delimiter}", delimiter)
 
 
 def commands_markdown(command: click.Group, name: str) -> str:
@@ -107,10 +116,10 @@ def reference_pages() -> dict[str, str]:
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The tables that a setting may hold: one section, or by name (`[sources.NAME]`) sections of one or more kinds."""
+    """The tables that a setting may hold: one section, a list, or by name (`[sources.NAME]`) those of several kinds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (dict, Annotated, Union, UnionType):
+    if get_origin(annotation) in (dict, list, Annotated, Union, UnionType):
         return [section for part in get_args(annotation) for section in _sections(part)]
     return []
 
@@ -123,11 +132,14 @@ def _variant(section: type[BaseModel]) -> str:
 
 
 def _settings_table(fields: Mapping[str, FieldInfo], prefix: str) -> str:
-    rows = (
-        (f"`{name}`", _kind(field), _default_text(field), f"`{prefix}{name}`".upper(), field.description or "")
-        for name, field in fields.items()
-    )
-    return _table(("setting", "type", "default", "environment variable", "what it is"), rows)
+    """The table of these fields; without a prefix they have no environment variables."""
+    head = ("setting", "type", "default", *(["environment variable"] if prefix else []), "what it is")
+    return _table(head, (_settings_row(name, field, prefix) for name, field in fields.items()))
+
+
+def _settings_row(name: str, field: FieldInfo, prefix: str) -> Sequence[str]:
+    variable = [f"`{prefix}{name}`".upper()] if prefix else []
+    return f"`{name}`", _kind(field), _default_text(field), *variable, field.description or ""
 
 
 def _default(field: FieldInfo) -> object:
@@ -135,7 +147,10 @@ def _default(field: FieldInfo) -> object:
 
 
 def _default_text(field: FieldInfo) -> str:
-    return "required" if field.is_required() else f"`{_toml(_default(field))}`"
+    if field.is_required():
+        return "required"
+    default = _default(field)
+    return "none" if default is None else f"`{_toml(default)}`"
 
 
 def _kind(field: FieldInfo) -> str:
@@ -152,7 +167,7 @@ def _kind_name(annotation: Any) -> str:
         return " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
     if origin is list:
         return f"list of {_kind_name(get_args(annotation)[0])}s"
-    return "table" if origin is dict else _KINDS[annotation]
+    return "table" if origin is dict or _sections(annotation) else _KINDS[annotation]
 
 
 def _toml(value: object) -> str:

@@ -19,6 +19,7 @@ from wakeline.collector.refused import ANSWERED_ERRORS
 from wakeline.collector.service import service_routes
 from wakeline.collector.sources import Sources
 from wakeline.collector.webhooks.endpoints import webhook_routes
+from wakeline.collector.webhooks.fetching import Fetch, fetch
 from wakeline.errors import ConfigError
 from wakeline.settings import Settings, load_secrets
 from wakeline.streams.protocol import EventStream
@@ -35,11 +36,13 @@ def create_app(
     clock: Clock,
     unread_events: Callable[[], int],
     new_id: Callable[[], str] = random_id,
+    fetch: Fetch = fetch,
 ) -> Starlette:
     """The collector over `stream`, which it closes when it shuts down.
 
     `unread_events` counts what is in the stream and not processed yet; it may block, and is called about once
-    a second in a worker thread. Raises ConfigError when there is no write key.
+    a second in a worker thread. `fetch` gets what webhooks need from their provider. Raises ConfigError when there is
+    no write key, or when a webhook's settings are wrong.
     """
     if not settings.collector.write_key:
         raise ConfigError("collector.write_key is empty; set it, or read the settings with load_settings.")
@@ -51,7 +54,7 @@ def create_app(
         routes=[
             *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
             *MailEndpoints(settings, signing_key, intake).routes(),
-            *webhook_routes(settings, intake),
+            *webhook_routes(settings, intake, fetch),
             *service_routes(intake),
         ],
         middleware=_middleware(settings.collector.allowed_origins),

@@ -30,14 +30,19 @@ class Batch:
     sent_at: str | None
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body is, whatever its Content-Type says; raises RefusedError (400)."""
+def parse_json(body: bytes) -> object:
+    """The JSON that a body is, whatever its Content-Type says; raises RefusedError (400)."""
     try:
-        content = _load(body)
+        return _load(body)
     except RecursionError as error:
         raise RefusedError(400, "The body is nested too deeply.") from error
     except ValueError as error:
         raise RefusedError(400, f"The body is not valid JSON: {error}.") from error
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is; raises RefusedError (400)."""
+    content = parse_json(body)
     if not isinstance(content, dict):
         raise RefusedError(400, "The body is not a JSON object.")
     return content

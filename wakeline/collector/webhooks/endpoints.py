@@ -9,6 +9,7 @@ from wakeline.collector.envelope import Batch
 from wakeline.collector.intake import Intake
 from wakeline.collector.refused import RefusedError
 from wakeline.collector.webhooks.factory import open_webhooks
+from wakeline.collector.webhooks.fetching import Fetch
 from wakeline.collector.webhooks.protocol import WebhookRequest
 from wakeline.settings import Settings
 
@@ -18,9 +19,9 @@ PATH = "/v1/webhooks/{name}"
 MAX_BODY_BYTES = 2_000_000
 
 
-def webhook_routes(settings: Settings, intake: Intake) -> list[Route]:
+def webhook_routes(settings: Settings, intake: Intake, fetch: Fetch) -> list[Route]:
     """The route of all configured webhooks; another name is not found."""
-    webhooks = open_webhooks(settings)
+    webhooks = open_webhooks(settings, fetch)
     public_url = settings.activation.public_url.rstrip("/")
 
     async def receive(request: Request) -> Response:
@@ -32,7 +33,9 @@ def webhook_routes(settings: Settings, intake: Intake) -> list[Route]:
         received_at_ms = intake.clock()
         intake.check()
         body = await read_body(request, MAX_BODY_BYTES)
-        url = f"{public_url}{request.url.path}{f'?{request.url.query}' if request.url.query else ''}"
+        # Not request.url, which is an error for a query that is not UTF-8.
+        query = request.scope["query_string"].decode("latin-1")
+        url = f"{public_url}{request.scope['path']}{f'?{query}' if query else ''}"
         answer = await webhook.receive(WebhookRequest(dict(request.headers), body, url, received_at_ms))
         await intake.accept(Batch(answer.messages, None), name, received_at_ms)
         return Response(answer.body, media_type=answer.media_type)
