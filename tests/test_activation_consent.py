@@ -4,15 +4,21 @@ import pytest
 from support.clocks import HOUR_MS, NOW_MS
 from support.messages import identify, rows, track, with_consent
 
-from wakeline.activation.consent import (
-    Consent,
-    Suppression,
-    address_subject,
-    consents,
-    normalised,
-    suppressions,
-)
-from wakeline.pipeline.classify import mark_duplicates
+from wakeline.activation import consent
+from wakeline.activation.consent import Consent, RecordAddress, Suppression
+from wakeline.events import address_subject, normalised
+from wakeline.pipeline.classify import LandingRow, mark_duplicates
+
+#: The source of the messages here.
+TRUSTED = ("default",)
+
+
+def consents(told: list[LandingRow], trusted: tuple[str, ...] = TRUSTED) -> list[Consent]:
+    return consent.consents(told, trusted)
+
+
+def suppressions(told: list[LandingRow], trusted: tuple[str, ...] = TRUSTED) -> list[Suppression]:
+    return consent.suppressions(told, trusted)
 
 
 def said(subject: str, granted: bool, purpose: str = "marketing", at_ms: int = NOW_MS) -> Consent:
@@ -109,3 +115,32 @@ def test_one_address_is_written_in_one_way() -> None:
 def test_what_is_said_of_an_address_alone_is_heard(event: str) -> None:
     told = rows(track(event, "m1", email="ann@example.com"))
     assert [*consents(told), *suppressions(told)]
+
+
+def test_a_public_write_key_cannot_agree_for_an_address() -> None:
+    agreed = with_consent(track("Segment Consent Preference Updated", "m1", email="ann@example.com"), marketing=True)
+    refused = with_consent(track("Segment Consent Preference Updated", "m2", email="ann@example.com"), marketing=False)
+    assert consents(rows(agreed, refused), trusted=()) == [
+        Consent("email:ann@example.com", "marketing", False, NOW_MS, "m2")
+    ]
+    assert [one.granted for one in consents(rows(agreed, refused))] == [True, False]
+
+
+def test_a_public_write_key_agrees_for_the_ids_of_its_event_and_says_no_for_anybody() -> None:
+    agreed = identify("m1", user="ann", marketing=True)
+    left = track("Unsubscribed", "m2", email="bob@example.com")
+    found = consents(rows(agreed, left), trusted=())
+    assert [(one.subject, one.granted) for one in found] == [("user:ann", True), ("email:bob@example.com", False)]
+
+
+@pytest.mark.parametrize("event", ["Email Bounced", "Email Marked as Spam"])
+def test_a_public_write_key_cannot_keep_an_address_from_being_mailed(event: str) -> None:
+    assert suppressions(rows(track(event, "m1", email="ann@example.com")), trusted=()) == []
+
+
+def test_the_address_of_a_record_is_learned_from_what_a_trusted_system_tells_by_itself() -> None:
+    record = identify("m1", device="hubspot-7", email="Ann@example.com") | {"properties": {"automated": True}}
+    by_person = identify("m2", device="phone", email="ann@example.com")
+    told = rows(record, by_person)
+    assert consent.record_addresses(told, TRUSTED) == [RecordAddress("anonymous:hubspot-7", "ann@example.com")]
+    assert consent.record_addresses(told, ()) == []

@@ -22,11 +22,11 @@ from support.sending import (
 )
 
 from wakeline.activation.claims import Intended, idempotency_key
-from wakeline.activation.consent import Consent, Suppression
+from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
 from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import INTERRUPTED
-from wakeline.database import consent_stamps, consents, open_database, sends, suppressions
+from wakeline.database import consent_stamps, consents, open_database, record_addresses, sends, suppressions
 from wakeline.errors import LeaseLostError
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.triggers import Occurrence
@@ -291,9 +291,28 @@ def test_in_whatever_order_and_however_often_people_are_heard_the_ledger_knows_t
         st.integers(1, 3),
         st.sampled_from("abc"),
     )
-    said = data.draw(st.lists(consents | suppressions, max_size=6))
+    records = st.just(RecordAddress("user:ann", "ann@example.com"))
+    said = data.draw(st.lists(consents | suppressions | records, max_size=6))
     again = data.draw(st.permutations([*said, *said[:2]]))
     assert heard(shared_book, said) == heard(shared_book, again)
+
+
+def test_a_no_of_a_crm_s_record_is_one_of_its_address_whichever_is_told_first(book: Book) -> None:
+    lease = book.hold()
+    no = Consent("anonymous:hubspot-7", "marketing", False, NOW_MS + 1, "m9")
+    book.say(lease, granted(), RecordAddress("anonymous:hubspot-7", "ann@example.com"), no)
+    assert [one.reason for one in book.claim(lease, marketing("cart/1"))] == ["no_consent"]
+    other = RecordAddress("anonymous:hubspot-7", "bob@example.com")
+    book.say(lease, replace(granted(), subject="user:bob"), other)
+    bob = marketing("cart/2", ids=("user:bob",), address="bob@example.com")
+    assert [one.reason for one in book.claim(lease, bob)] == ["no_consent"]
+
+
+def test_what_a_record_agrees_to_nobody_has_said_on_its_address(book: Book) -> None:
+    lease = book.hold()
+    yes = Consent("anonymous:hubspot-7", "marketing", True, NOW_MS, "m9")
+    book.say(lease, RecordAddress("anonymous:hubspot-7", "ann@example.com"), yes)
+    assert [one.reason for one in book.claim(lease, marketing("cart/1"))] == ["no_consent"]
 
 
 def test_a_suppressed_address_gets_no_mail_of_any_kind_however_it_is_written(book: Book) -> None:
@@ -605,10 +624,10 @@ def test_the_order_in_which_the_ids_of_a_person_are_listed_does_not_matter(book:
     )
 
 
-def heard(book: Book, said: list[Consent | Suppression]) -> list[dict[str, object]]:
+def heard(book: Book, said: list[Consent | Suppression | RecordAddress]) -> list[dict[str, object]]:
     """What the gates decide and record once all this was said, and nothing else."""
     with book.engine.begin() as connection:
-        for table in (consents, consent_stamps, suppressions, sends):
+        for table in (consents, consent_stamps, suppressions, record_addresses, sends):
             connection.execute(sa.delete(table))
     lease = book.hold()
     book.say(lease, *said)

@@ -335,7 +335,7 @@ def test_the_example_of_a_campaign_can_be_rendered(tmp_path: Path) -> None:
     for name in ("campaign.yml", "subject.liquid", "email.mjml.liquid"):
         (home / name).write_text(example(f"campaigns/review_request/{name}"), encoding="utf-8")
     campaigns = load_campaigns(tmp_path)
-    renderer = Renderer(campaigns, "Shop <shop@example.com>", "http://127.0.0.1:8200", lambda *_: "token")
+    renderer = Renderer(campaigns, "Shop <shop@example.com>", "http://127.0.0.1:8200", lambda *_: "token", ())
     person = {"profile_id": "user:ada", "email": "ada@example.com", "first_name": "Ada"}
     mail = renderer.render("review_request", "0", person, campaigns["review_request"].preview)
     assert mail.subject == "Ada, how do you like it?"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml.html import document_fromstring
 from mjml import mjml2html
 from support.clocks import NOW_MS
-from support.mailing import ANN, CAMPAIGNS, KEY, PUBLIC_URL, SEND, SENDER, Hrefs
+from support.mailing import ANN, CAMPAIGNS, HOSTS, KEY, PUBLIC_URL, SEND, SENDER, Hrefs
 
 from wakeline.activation import rendering
 from wakeline.activation.anchors import find_anchors, replace_addresses
@@ -22,6 +22,7 @@ from wakeline.activation.links import MailLinks
 from wakeline.activation.rendering import Renderer
 from wakeline.activation.tokens import Click, Mailed, Tokens
 from wakeline.activation.utm import with_utm
+from wakeline.settings import ActivationSettings, CollectorSettings, Settings
 
 TOKENS = Tokens("the signing key")
 UTM = (("utm_source", "wakeline"), ("utm_medium", "email"), ("utm_campaign", "c"), ("utm_content", "1"))
@@ -54,16 +55,47 @@ def rendered(body: str, context: dict[str, Any] | None = None, **fields: Any) ->
     values = {"description": "d", "owner": "o", "trigger": "t", "class": "marketing", "name": "mine"}
     texts = {"body": DOCUMENT.format(body), "subject": "s", "partials": {}, "definition_hash": ""}
     campaign = Campaign.model_validate(values | texts | fields)
-    return Renderer({"mine": campaign}, SENDER, PUBLIC_URL, sign).render("mine", KEY, ANN, context or {})
+    return Renderer({"mine": campaign}, SENDER, PUBLIC_URL, sign, HOSTS).render("mine", KEY, ANN, context or {})
 
 
 def shipped(name: str, context: dict[str, Any] | None = None) -> Mail:
-    return Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, sign).render(name, KEY, ANN, context or CAMPAIGNS[name].preview)
+    return Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, sign, HOSTS).render(
+        name, KEY, ANN, context or CAMPAIGNS[name].preview
+    )
 
 
 def without_links(html: str) -> str:
     """The document with the value of every `href` taken out."""
     return re.sub(r'href="[^"]*"', "href", html)
+
+
+# Whose links are led through the redirect
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/p", "https://shop.example.com.evil.example/", "http://127.0.0.1.evil.example"]
+)
+def test_a_link_to_another_host_stays_as_it_is(url: str) -> None:
+    mail = rendered(f'<mj-button href="{url}">x</mj-button>')
+    assert clicks(mail.html) == []
+    assert [urlsplit(href).hostname for href in Hrefs(mail.html).found] == [urlsplit(url).hostname]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://SHOP.example.com/p", "https://user:pw@shop.example.com/p", "http://bücher.example/p", "http://[::1]/p"],
+)
+def test_a_host_is_ours_however_it_is_written(url: str) -> None:
+    assert len(clicks(rendered(f'<mj-button href="{url}">x</mj-button>').html)) == 1
+
+
+def test_the_hosts_are_those_of_the_pages_that_may_post_and_those_of_the_settings() -> None:
+    settings = Settings(
+        collector=CollectorSettings(allowed_origins=["https://Shop.example.com", "http://127.0.0.1:8225"]),
+        activation=ActivationSettings(link_hosts=["bücher.example"]),
+    )
+    assert settings.link_hosts == {"shop.example.com", "127.0.0.1", "xn--bcher-kva.example"}
+    assert Settings().link_hosts == frozenset()
 
 
 # Finding and replacing
@@ -234,7 +266,7 @@ def test_the_text_part_has_addresses_that_a_person_can_read(name: str) -> None:
 def test_a_link_s_id_is_its_name_or_else_its_place() -> None:
     body = (
         '<mj-button href="https://a.example">A</mj-button><mj-button name="hero" href="https://b.example">B</mj-button>'
-        '<mj-text><a data-link-id="{{ context.id }}" href="https://c.example">C</a><a href="https://d.example">D</a></mj-text>'
+        '<mj-text><a data-link-id="{{ context.id }}" href="https://a.example/c">C</a><a href="https://b.example/d">D</a></mj-text>'
     )
     found = clicks(rendered(body, {"id": "x\"y&'" + "z" * 200}).html)
     assert [click.link_id for click in found] == ["1", "hero", "x\"y&'" + "z" * 95, "4"]
@@ -270,7 +302,7 @@ def test_a_link_too_long_for_a_token_leads_straight_to_its_target() -> None:
 
 
 def test_the_address_of_the_collector_may_end_in_a_slash_and_have_a_path() -> None:
-    links = MailLinks("https://example.com/events/", lambda token: "a+b", SEND)
+    links = MailLinks("https://example.com/events/", lambda token: "a+b", SEND, HOSTS)
     assert links.open_pixel() == "https://example.com/events/v1/pixel.gif?t=a%2Bb"
     assert links.click("https://a.example", "1") == "https://example.com/events/v1/click?t=a%2Bb"
 
@@ -299,5 +331,5 @@ def test_no_token_holds_an_address(name: str) -> None:
         return sign(token)
 
     signed: list[Mailed] = []
-    Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, noted).render(name, KEY, ANN, CAMPAIGNS[name].preview)
+    Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, noted, HOSTS).render(name, KEY, ANN, CAMPAIGNS[name].preview)
     assert len({type(token) for token in signed}) == (3 if name == "order_confirmation" else 4)

@@ -77,7 +77,7 @@ def test_the_page_s_form_opts_out_and_the_pipeline_understands(postbox: Postbox)
         "properties": {"idempotency_key": KEY, "campaign": "abandoned_cart", "purpose": "product_news"},
         "context": {"userAgent": CHROME},
     }
-    [said] = consents(postbox.rows())
+    [said] = consents(postbox.rows(), postbox.settings.trusted_sources)
     assert (said.subject, said.purpose, said.granted, said.occurred_at_ms) == (
         "user:ann",
         "product_news",
@@ -101,7 +101,7 @@ def test_one_post_opts_out_without_cookie_and_without_redirect(postbox: Postbox,
     response = postbox.call("POST", postbox.links.unsubscribe("marketing"), **body)
     assert response.status_code == 200
     assert not {"Location", "Set-Cookie"} & set(response.headers)
-    assert [said.granted for said in consents(postbox.rows())] == [False]
+    assert [said.granted for said in consents(postbox.rows(), postbox.settings.trusted_sources)] == [False]
 
 
 def test_an_opt_out_never_expires(postbox: Postbox) -> None:
@@ -109,7 +109,7 @@ def test_an_opt_out_never_expires(postbox: Postbox) -> None:
     postbox.later(20 * 365 * DAY_MS)
     assert postbox.call("GET", url).status_code == 200
     assert postbox.call("POST", url).status_code == 200
-    assert len(consents(postbox.rows())) == 1
+    assert len(consents(postbox.rows(), postbox.settings.trusted_sources)) == 1
 
 
 def test_who_agrees_again_and_presses_again_is_opted_out_again(postbox: Postbox) -> None:
@@ -121,7 +121,8 @@ def test_who_agrees_again_and_presses_again_is_opted_out_again(postbox: Postbox)
     postbox.call("POST", url)
     assert len({message["messageId"] for message in postbox.messages()}) == 2
     engine = open_database(postbox.folder / "other.sqlite")
-    said = [*consents(agreed), *consents(postbox.rows())]
+    trusted = postbox.settings.trusted_sources
+    said = [*consents(agreed, trusted), *consents(postbox.rows(), trusted)]
     assert latest(Book(engine), said) == (False, NOW_MS + 2)
     engine.dispose()
 
@@ -149,7 +150,7 @@ def test_an_opt_out_that_cannot_be_kept_says_so_and_asks_to_come_again(
     assert not [word for word in ("user:ann", KEY) if word in caplog.text]
     (postbox.folder / "moved").rename(stream)
     assert postbox.call("POST", url, data=Form(response.text).fields).status_code == 200
-    assert len(consents(postbox.rows())) == 1
+    assert len(consents(postbox.rows(), postbox.settings.trusted_sources)) == 1
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])

@@ -36,7 +36,7 @@ def claim(postbox: Postbox, one: Intended) -> str:
     book = Book(engine)
     book.claim(book.hold(), one)
     engine.dispose()
-    return MailLinks("http://collector", postbox.sign, Mailed(one.key, one.campaign, one.profile_id)).view()
+    return MailLinks("http://collector", postbox.sign, Mailed(one.key, one.campaign, one.profile_id), ()).view()
 
 
 class Sources(HTMLParser):

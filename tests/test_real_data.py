@@ -193,7 +193,7 @@ def process(site: Site, messages: list[Message], esp: RecordingEsp) -> int:
 
 def sampling_renderer(site: Site, batches: MicroBatches) -> SamplingRenderer:
     activation = site.settings.activation
-    return SamplingRenderer(batches.campaigns, activation.sender, activation.public_url, lambda key, *_: key)
+    return SamplingRenderer(batches.campaigns, activation.sender, activation.public_url, lambda key, *_: key, ())
 
 
 def checksums(site: Site) -> dict[str, tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.mailing import HOSTS
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
@@ -32,7 +33,7 @@ def sign(token: Mailed) -> str:
 
 
 def renderer(campaigns: dict[str, Campaign] | None = None, sender: str = SENDER) -> Renderer:
-    return Renderer(campaigns or CAMPAIGNS, sender, "https://events.example.com/", sign)
+    return Renderer(campaigns or CAMPAIGNS, sender, "https://events.example.com/", sign, HOSTS)
 
 
 def campaign(body: str, subject: str = "Hello", **fields: Any) -> dict[str, Campaign]:

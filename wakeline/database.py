@@ -74,6 +74,14 @@ suppressions = sa.Table(
     sa.Column("message_id", sa.Text, nullable=False),
 )
 
+#: The addresses of other systems' records, e.g. of a CRM's contacts, which say no under an id of their own.
+record_addresses = sa.Table(
+    "record_addresses",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True, comment="The record's id ('anonymous:hubspot-7')"),
+    sa.Column("address", sa.Text, primary_key=True),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",

@@ -9,6 +9,9 @@ from typing import Any
 
 import orjson
 
+#: What the id of an address begins with.
+ADDRESS_KIND = "email:"
+
 #: End of the year 2299, the last that ClickHouse's DateTime64 holds.
 _LAST_MS = 10_413_791_999_999
 
@@ -74,7 +77,7 @@ def normalised(address: str) -> str:
 
 def address_subject(address: str) -> str:
     """The id of an address that nobody has tied to a person: `email:ann@example.com`."""
-    return f"email:{normalised(address)}"
+    return f"{ADDRESS_KIND}{normalised(address)}"
 
 
 def subject_fields(profile_id: str) -> tuple[dict[str, str], dict[str, str]]:

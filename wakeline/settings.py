@@ -4,12 +4,21 @@ Every field's description is what `docs/settings.md` shows; unknown keys are err
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,9 +26,19 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
 from wakeline.section import Section
+
+#: The source of `collector.write_key`.
+DEFAULT_SOURCE = "default"
+#: The source of what mail recipients do with a mail.
+MAIL_SOURCE = "email"
+RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE)
+
+# What must not be repeated on a screen or in a log.
+_SECRET = re.compile(r"key|password|secret", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -71,6 +90,11 @@ class SourceSettings(Section):
         default_factory=list, description="Earlier write keys, refused with a sentence that says so."
     )
     enabled: bool = Field(True, description="false refuses everything it sends.")
+    trusted: bool = Field(
+        False,
+        description="true only for servers, whose write key stands in no page: believe it when it says that an address"
+        " agrees, bounced or complained.",
+    )
     snowplow_app_ids: list[str] = Field(
         default_factory=list,
         description="App ids of its Snowplow trackers, which have no write key; a write key as app id needs no entry.",
@@ -136,6 +160,11 @@ class ActivationSettings(Section):
         gt=0,
         description="Opens and clicks of older mails are not recorded; unsubscribing works for ever.",
     )
+    link_hosts: list[str] = Field(
+        default_factory=list,
+        description="Hosts that the click redirect may lead to, besides those of `collector.allowed_origins`; links to"
+        " others stay as they are.",
+    )
     automated_click_seconds: float = Field(
         2.0, ge=0, description="A click sooner after its mail was made is labelled as a scanner's."
     )
@@ -189,6 +218,26 @@ class Settings(BaseSettings):
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
     )
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Self:
+        """The name of a source stands in its events, and says what is believed of them."""
+        for name in self.sources:
+            if name in self.webhooks or name in RESERVED_SOURCES:
+                raise ValueError(f"sources.{name}: the name is taken by something else; choose another")
+        return self
+
+    @property
+    def trusted_sources(self) -> frozenset[str]:
+        """Sources that are believed in what they say of others: webhooks, our own mails, and trusted servers."""
+        return frozenset({MAIL_SOURCE, *self.webhooks, *(name for name, one in self.sources.items() if one.trusted)})
+
+    @property
+    def link_hosts(self) -> frozenset[str]:
+        """Hosts that are ours: the click redirect leads to no other, since any visitor's event may name an address."""
+        origins = [origin for origin in self.collector.allowed_origins if "://" in origin]
+        named = [f"https://{host}" for host in self.activation.link_hosts]
+        return frozenset(map(host_of, [*origins, *named]))
 
     @property
     def ledger_path(self) -> Path:
@@ -265,7 +314,10 @@ def _sentence(path: Path, error: ValidationError) -> str:
     where = f"environment variable {variable}" if variable in os.environ else str(path)
     if first["type"] == "extra_forbidden":
         return f"{where}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
-    return f"{where}: setting '{key}' is wrong: {first['msg']} (got {first['input']!r})."
+    if not key:  # What is wrong between several settings names them itself.
+        return f"{where}: {first['ctx']['error']}."
+    got = "" if _SECRET.search(key) else f" (got {first['input']!r})"
+    return f"{where}: setting '{key}' is wrong: {first['msg']}{got}."
 
 
 def _with_secrets(settings: Settings) -> Settings:

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 CAMPAIGNS = load_campaigns(ROOT / "campaigns")
 SENDER = "Wakeline Demo Shop <shop@example.com>"
 PUBLIC_URL = "https://events.example.com"
+#: Where the links of previews and tests lead.
+HOSTS = ("127.0.0.1", "::1", "a.example", "b.example", "shop.example.com", "xn--bcher-kva.example")
 KEY = "a1" * 16
 ANN = {"profile_id": "user:ann", "email": "ann@example.com", "first_name": "Ann"}
 SEND = Mailed(KEY, "abandoned_cart", "user:ann")
@@ -46,11 +48,13 @@ class Postbox(Collector):
     def __init__(
         self, folder: Path, project_dir: Path = ROOT, options: dict[str, Any] | None = None, **activation: Any
     ) -> None:
-        settings = ActivationSettings(**{"public_url": PUBLIC_URL, **activation})
+        settings = ActivationSettings(
+            **{"public_url": PUBLIC_URL, "link_hosts": ["127.0.0.1", "a.example", "shop.example.com"], **activation}
+        )
         super().__init__(folder, options or {}, {"activation": settings, "project_dir": project_dir})
         self.tokens = Tokens(load_secrets(folder).signing_key)
-        self.renderer = Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, self.sign)
-        self.links = MailLinks(PUBLIC_URL, self.sign, SEND)
+        self.renderer = Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, self.sign, HOSTS)
+        self.links = MailLinks(PUBLIC_URL, self.sign, SEND, HOSTS)
 
     def sign(self, token: Mailed) -> str:
         """The token of a mail that is made now."""

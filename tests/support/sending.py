@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 from support.clocks import DAY_MS, HOUR_MS, NOW_MS
 from wakeline.activation.claims import Claim, Decided, Intended, Stages
-from wakeline.activation.consent import Consent, Suppression
+from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
 from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import Ledger
@@ -73,12 +73,13 @@ class Book:
         """Decide these sends in one call."""
         return self.ledger.claim(lease, intended, lease.holder, {0: (0, 1)}, now_ms)
 
-    def say(self, lease: Lease, *said: Consent | Suppression) -> None:
-        """Record consents and suppressions, each in a call of its own, in this order."""
+    def say(self, lease: Lease, *said: Consent | Suppression | RecordAddress) -> None:
+        """Record consents, suppressions and addresses of records, each in a call of its own, in this order."""
         for one in said:
             consents = [one] if isinstance(one, Consent) else []
             suppressions = [one] if isinstance(one, Suppression) else []
-            self.ledger.record(lease, consents, suppressions)
+            addresses = [one] if isinstance(one, RecordAddress) else []
+            self.ledger.record(lease, consents, suppressions, addresses)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every send, by key."""

@@ -218,7 +218,7 @@ class Site:
 
     def _renderer(self, batches: MicroBatches) -> Renderer:
         activation = self.settings.activation
-        return Renderer(batches.campaigns, activation.sender, activation.public_url, lambda key, *_: key)
+        return Renderer(batches.campaigns, activation.sender, activation.public_url, lambda key, *_: key, ())
 
 
 # States are counted by something that would double if a batch were counted twice.

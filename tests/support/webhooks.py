@@ -81,10 +81,10 @@ class Webhooks(Collector):
 
     def conclusions(self) -> set[str]:
         """What the accepted rows say about consent and about addresses that must not be mailed."""
-        rows = self.rows()
-        refused = {OPTED_OUT for one in consents(rows) if not one.granted}
-        assert not [one for one in consents(rows) if one.granted]
-        return refused | {SUPPRESSED for _ in suppressions(rows)}
+        rows, trusted = self.rows(), self.settings.trusted_sources
+        refused = {OPTED_OUT for one in consents(rows, trusted) if not one.granted}
+        assert not [one for one in consents(rows, trusted) if one.granted]
+        return refused | {SUPPRESSED for _ in suppressions(rows, trusted)}
 
 
 def dump(value: Any) -> bytes:

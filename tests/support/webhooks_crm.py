@@ -76,7 +76,10 @@ def accepted(collector: Collector) -> list[dict[str, Any]]:
 
 def refusals(collector: Collector) -> list[tuple[str, str, bool]]:
     """What the stream says about consent: subject, purpose, granted."""
-    return [(one.subject, one.purpose, one.granted) for one in consents(collector.rows())]
+    return [
+        (one.subject, one.purpose, one.granted)
+        for one in consents(collector.rows(), collector.settings.trusted_sources)
+    ]
 
 
 def row_of(collector: Collector, event: str) -> LandingRow:

@@ -1,14 +1,17 @@
 """What an accepted event says about consent and about addresses that must not be mailed.
 
-Sources: Segment consent spec (`context.consent.categoryPreferences`), Segment email events ("Unsubscribed",
+The write key of a page is public: whoever has it may say no for anybody, and yes for the ids of the event. A yes of an
+address alone, and that an address cannot be mailed, is believed of trusted sources only (`Settings.trusted_sources`).
+
+Specs: Segment consent spec (`context.consent.categoryPreferences`), Segment email events ("Unsubscribed",
 "Email Bounced", "Email Marked as Spam").
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wakeline.events import address_of, address_subject, normalised
+from wakeline.events import ADDRESS_KIND, address_of, address_subject, normalised
 from wakeline.pipeline.classify import LandingRow
 
 #: The event by which a person changes preferences; all others only repeat them.
@@ -45,6 +48,14 @@ class Suppression:
     message_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordAddress:
+    """The address in another system's record, a CRM's contact for one: a no of the record is one of the address."""
+
+    subject: str
+    address: str
+
+
 def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The record that decides: the latest statement, or the latest stamp where that may speak.
 
@@ -57,14 +68,37 @@ def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | N
     return stamp if statement["granted"] and later else statement
 
 
-def consents(rows: Iterable[LandingRow]) -> list[Consent]:
-    """Every word on consent in the accepted rows, in order."""
-    return [one for row in rows if row.parsed is not None for one in _consents_of(row, row.parsed)]
+def consents(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Consent]:
+    """Every word on consent in the accepted rows, in order; `trusted` are the names of trusted sources."""
+    return [
+        one
+        for row in rows
+        if row.parsed is not None
+        for one in _consents_of(row, row.parsed)
+        if not one.granted or row.source in trusted or not one.subject.startswith(ADDRESS_KIND)
+    ]
 
 
-def suppressions(rows: Iterable[LandingRow]) -> list[Suppression]:
-    """The addresses that the accepted rows suppress."""
-    return [one for row in rows if row.parsed is not None for one in _suppressions_of(row, row.parsed)]
+def suppressions(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Suppression]:
+    """The addresses that the accepted rows of trusted sources suppress."""
+    return [one for row, message in _of_trusted(rows, trusted) for one in _suppressions_of(row, message)]
+
+
+def record_addresses(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[RecordAddress]:
+    """The addresses of records that trusted sources tell of by `identify`.
+
+    Only what is `automated`: of a person who does something, the address is known by the profile.
+    """
+    return [
+        RecordAddress(row.id, normalised(address))
+        for row, message in _of_trusted(rows, trusted)
+        if row.type == "identify" and _at(message, "properties", "automated") is True
+        if (address := address_of(message)) and row.id != address_subject(address)
+    ]
+
+
+def _of_trusted(rows: Iterable[LandingRow], trusted: Collection[str]) -> Iterator[tuple[LandingRow, dict[str, Any]]]:
+    return ((row, row.parsed) for row in rows if row.parsed is not None and row.source in trusted)
 
 
 def _consents_of(row: LandingRow, message: dict[str, Any]) -> Iterator[Consent]:

@@ -18,11 +18,11 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.activation.claims import Claim, Decided, Intended, idempotency_key
-from wakeline.activation.consent import Consent, Suppression, prevailing
+from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
 from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
 from wakeline.activation.mailer import Answer
-from wakeline.database import consent_stamps, consents, sends, suppressions
+from wakeline.database import consent_stamps, consents, record_addresses, sends, suppressions
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
@@ -43,15 +43,23 @@ class Ledger:
         self._engine = engine
         self._marketing_cap = marketing_cap
 
-    def record(self, lease: Lease, consents_: Sequence[Consent], suppressions_: Sequence[Suppression]) -> None:
+    def record(
+        self,
+        lease: Lease,
+        consents_: Sequence[Consent],
+        suppressions_: Sequence[Suppression],
+        addresses: Sequence[RecordAddress] = (),
+    ) -> None:
         """Keep what people said: the latest word wins, a no wins a tie, and a suppression is for ever.
 
         Any order gives the same result.
         """
-        if not consents_ and not suppressions_:
+        if not consents_ and not suppressions_ and not addresses:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
+            for address in addresses:
+                _tie(connection, address)
             for consent in consents_:
                 for subject in _subjects(connection, consent):
                     connection.execute(_latest_consent(consent, subject))
@@ -240,10 +248,26 @@ def _settled(outcome: Outcome, now_ms: int) -> dict[str, Any]:
 
 
 def _subjects(connection: Connection, consent: Consent) -> list[str]:
-    """Whoever said it on a mail, said it for the address the mail went to, whoever else uses that."""
-    query = sa.select(sends.c.address).where(sends.c.idempotency_key == consent.key, sends.c.address != "")
-    address = connection.execute(query).scalar_one_or_none() if consent.key else None
-    return [consent.subject, address_subject(address)] if address else [consent.subject]
+    """Whoever said it on a mail, said it for the address the mail went to, whoever else uses that.
+
+    A record's no is one of its addresses as well; what it agrees to, nobody has said on the address.
+    """
+    of_mail = sa.select(sends.c.address).where(sends.c.idempotency_key == consent.key, sends.c.address != "")
+    addresses: list[str] = list(connection.execute(of_mail).scalars()) if consent.key else []
+    if not consent.granted:
+        of_record = sa.select(record_addresses.c.address).where(record_addresses.c.subject == consent.subject)
+        addresses += connection.execute(of_record).scalars()
+    return list(dict.fromkeys([consent.subject, *map(address_subject, addresses)]))
+
+
+def _tie(connection: Connection, record: RecordAddress) -> None:
+    """From now on the record's no is the address's; the one it has said already is so at once."""
+    connection.execute(insert(record_addresses).values(**asdict(record)).on_conflict_do_nothing())
+    for table in (consents, consent_stamps):
+        said = sa.select(table).where(table.c.subject == record.subject, sa.not_(table.c.granted))
+        for row in connection.execute(said).mappings().all():
+            consent = Consent(**row, stamp=table is consent_stamps)
+            connection.execute(_latest_consent(consent, address_subject(record.address)))
 
 
 def _latest_consent(consent: Consent, subject: str) -> sa.Executable:

@@ -1,8 +1,10 @@
 """The addresses that a mail leads to: the collector's endpoints, each with a signed token."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlencode
+
+import httpx
 
 from wakeline.activation.tokens import Click, Mailed, Open, OptOut, View
 
@@ -21,11 +23,15 @@ Sign = Callable[[Mailed], str]
 
 @dataclass(frozen=True, slots=True)
 class MailLinks:
-    """The addresses of one mail; `public_url` is the collector as recipients reach it."""
+    """The addresses of one mail; `public_url` is the collector as recipients reach it.
+
+    `hosts` are those that the redirect may lead to: a product's address may come from anybody's browser.
+    """
 
     public_url: str
     sign: Sign
     mailed: Mailed
+    hosts: Collection[str]
 
     def open_pixel(self) -> str:
         """The image whose view is an open."""
@@ -36,7 +42,9 @@ class MailLinks:
         return self._address(VIEW_PATH, self.sign(View(*self._send)))
 
     def click(self, url: str, link_id: str) -> str:
-        """The redirect to `url`; the url itself when it is too long to travel in an address."""
+        """The redirect to `url`; the url itself when its host is not ours, or when it is too long for an address."""
+        if host_of(url) not in self.hosts:
+            return url
         address = self._address(CLICK_PATH, self.sign(Click(*self._send, url, link_id)))
         return url if len(address) > MAX_CLICK_CHARACTERS else address
 
@@ -50,3 +58,8 @@ class MailLinks:
 
     def _address(self, path: str, token: str) -> str:
         return f"{self.public_url.rstrip('/')}{path}?{urlencode({TOKEN_PARAMETER: token})}"
+
+
+def host_of(url: str) -> str:
+    """The host of a web address as browsers ask for it, in lower case and ASCII; raises httpx.InvalidURL."""
+    return httpx.URL(url).raw_host.decode("ascii").lower()

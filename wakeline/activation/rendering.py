@@ -1,7 +1,7 @@
 """From a campaign, a profile and a trigger row to a mail: Liquid, then MJML, then HTML and plain text."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Any
@@ -99,13 +99,21 @@ class _Linked:
 class Renderer:
     """Renders campaigns; safe to use from several threads.
 
-    Every template is compiled here, once; `sign` makes the tokens in the addresses of a mail. Raises ConfigError
-    naming the template or sender that is wrong.
+    Every template is compiled here, once; `sign` makes the tokens in the addresses of a mail, and `link_hosts` are the
+    hosts whose links lead through the click redirect. Raises ConfigError naming the template or sender that is wrong.
     """
 
-    def __init__(self, campaigns: Mapping[str, Campaign], sender: str, public_url: str, sign: Sign) -> None:
+    def __init__(
+        self,
+        campaigns: Mapping[str, Campaign],
+        sender: str,
+        public_url: str,
+        sign: Sign,
+        link_hosts: Collection[str],
+    ) -> None:
         self._public_url = public_url
         self._sign = sign
+        self._link_hosts = link_hosts
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
     def render(self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any]) -> Mail:
@@ -115,7 +123,7 @@ class Renderer:
         """
         compiled = self._of(campaign)
         recipient = _recipient(campaign, profile.get("email"))
-        links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile))
+        links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile), self._link_hosts)
         addresses = _Addresses(links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links))
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body, variables))
@@ -139,7 +147,7 @@ class Renderer:
         Raises RenderError like `render`.
         """
         compiled = self._of(campaign)
-        links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile))
+        links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile), self._link_hosts)
         addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links))
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body, variables))

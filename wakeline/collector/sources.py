@@ -1,14 +1,12 @@
 """Who may send events: a source is known by its write keys, and its name stands in every event it sends."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wakeline.collector.refused import RefusedError
 from wakeline.errors import ConfigError
-from wakeline.settings import Settings, SourceSettings
-
-#: The source of `collector.write_key`.
-DEFAULT_SOURCE = "default"
+from wakeline.settings import DEFAULT_SOURCE, Settings, SourceSettings
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="write key"'}
 _HOW = "send the write key as HTTP basic user name with an empty password, as X-Write-Key or as writeKey in the body"
@@ -43,19 +41,24 @@ class Sources:
             raise RefusedError(401, f"The write key is wrong; {_HOW}.", _CHALLENGE)
         return _admitted(holder)
 
-    def of_app_id(self, app_id: str) -> str:
-        """The name of the source of a Snowplow tracker, whose app id is listed or is a write key.
+    def of_app_ids(self, app_ids: Sequence[str]) -> list[str]:
+        """The name of the source of each event of a Snowplow tracker, whose app id is listed or is a write key.
 
-        Snowplow's protocol has no write key. Raises RefusedError (401).
+        Snowplow's protocol has no write key. A request comes from one tracker: an event whose app id belongs to nobody
+        goes with the first whose does. Raises RefusedError (401).
         """
-        holder = self._by_app_id.get(app_id) or self._by_key.get(_digest(app_id))
-        if holder is None:
+        holders = [self._of_app_id(app_id) for app_id in app_ids]
+        first = next(filter(None, holders), None)
+        if first is None:
             raise RefusedError(
                 401,
                 "The app id (aid) belongs to no source; add it to the source's snowplow_app_ids, "
                 "or give the tracker the write key as its app id.",
             )
-        return _admitted(holder)
+        return [_admitted(holder or first) for holder in holders]
+
+    def _of_app_id(self, app_id: str) -> _Holder | None:
+        return self._by_app_id.get(app_id) or self._by_key.get(_digest(app_id))
 
     def _add(self, name: str, source: SourceSettings) -> None:
         refusal = "" if source.enabled else f"The source '{name}' is disabled."

@@ -81,5 +81,11 @@ def open_mailer(settings: Settings, campaigns: dict[str, Campaign], clock: Clock
     """The configured ESP behind a renderer for the campaigns."""
     activation = settings.activation
     tokens = Tokens(load_secrets(settings.data_dir).signing_key)
-    renderer = Renderer(campaigns, activation.sender, activation.public_url, lambda token: tokens.sign(token, clock()))
+    renderer = Renderer(
+        campaigns,
+        activation.sender,
+        activation.public_url,
+        lambda token: tokens.sign(token, clock()),
+        settings.link_hosts,
+    )
     return Mailer(renderer, open_esp(settings, clock), activation.send_threads, clock)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended
-from wakeline.activation.consent import consents, suppressions
+from wakeline.activation.consent import consents, record_addresses, suppressions
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer, Mailer
@@ -115,7 +115,8 @@ class MicroBatches:
         rows = [classify(record, max_bytes) for record in records]
         rows = mark_duplicates(rows, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
-        self.ledger.record(lease, consents(rows), suppressions(rows))
+        trusted = self.settings.trusted_sources
+        self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
         return _Ingested(ranges, rows, read_at_ms, self.clock())
 
     def _activate(

@@ -23,10 +23,7 @@ from wakeline.collector.mail.events import Message, clicked, opened, unsubscribe
 from wakeline.collector.mail.labels import ClickRules, label_click, label_open, user_agent
 from wakeline.collector.mail.viewing import MailUnavailableError, MailViewer, NoSuchMailError
 from wakeline.errors import StreamError
-from wakeline.settings import Settings
-
-#: The source that stands in the events of mail recipients.
-SOURCE = "email"
+from wakeline.settings import MAIL_SOURCE, Settings
 
 _MS_PER_DAY = 86_400_000
 #: The mail cannot run scripts, read cookies or post forms; its links open, and its pictures load.
@@ -132,7 +129,7 @@ class MailEndpoints:
 
     async def _accept(self, message: Message, now_ms: int) -> None:
         # Past the gate: nobody sends these again when they are refused.
-        await self._intake.accept(Batch([message], to_iso(now_ms)), SOURCE, now_ms)
+        await self._intake.accept(Batch([message], to_iso(now_ms)), MAIL_SOURCE, now_ms)
 
 
 def _can_be_gone_to(url: str) -> bool:

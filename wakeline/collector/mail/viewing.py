@@ -79,8 +79,8 @@ class MailViewer:
         """Campaigns are edited while the collector runs; templates are compiled again only if one has changed."""
         campaigns = load_campaigns(self._settings.campaigns_dir)
         if self._renderer is None or campaigns != self._campaigns:
-            activation = self._settings.activation
-            self._renderer = Renderer(campaigns, activation.sender, activation.public_url, _unsigned)
+            activation, hosts = self._settings.activation, self._settings.link_hosts
+            self._renderer = Renderer(campaigns, activation.sender, activation.public_url, _unsigned, hosts)
             self._campaigns = campaigns
         return self._renderer
 
