@@ -1,7 +1,10 @@
 import json
 from typing import Any
 
+import apachelogs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.shipping import BROWSER, combined
 
 from wakeline.shipping.formats import FORMAT_NAMES, reader_of
@@ -77,6 +80,31 @@ def test_escaped_quotes_and_bytes_are_unpacked() -> None:
     request = read(line)
     assert request.target == '/search?q="café"'
     assert request.user_agent == "cut \N{REPLACEMENT CHARACTER} short"
+
+
+ESCAPED = st.lists(st.sampled_from(["a", " ", "]", "[", r"\x22", r"\"", r"\\", r"\t", r"\xc3\xa9"]), max_size=8).map(
+    "".join
+)
+
+
+# apachelogs itself takes a bracket in a user's name for the time.
+@given(ESCAPED.filter(lambda text: "[" not in text), ESCAPED, ESCAPED)
+def test_a_line_is_read_as_apachelogs_reads_it(user: str, referrer: str, agent: str) -> None:
+    line = f'::1 - {user} [24/Nov/2026:09:30:00 +0100] "GET / HTTP/1.1" 200 5 "{referrer}" "{agent}"'
+    expected = apachelogs.LogParser(apachelogs.COMBINED, encoding="utf-8", errors="replace").parse(line)
+    found = read(line, "combined")
+    assert found.user_agent == (expected.headers_in["User-Agent"] or "")
+    assert found.referrer == (expected.headers_in["Referer"] or "")
+    assert found.fields.get("remote_user", "") == (expected.remote_user or "")
+    assert found.ip == expected.remote_host
+
+
+def test_a_bracket_in_a_user_s_name_is_not_the_time() -> None:
+    assert read(APACHE_COMBINED.replace("frank", "frank [x] y")).fields == {"remote_user": "frank [x] y"}
+
+
+def test_text_that_a_server_did_not_escape_is_read() -> None:
+    assert read(combined("/cafés/中", agent="☕").rstrip()).target == "/cafés/中"
 
 
 def test_a_caddy_line_is_read() -> None:

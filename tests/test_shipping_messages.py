@@ -132,6 +132,25 @@ def test_a_target_that_is_no_address_is_a_bad_line() -> None:
         sent(request("http://[::1/x"))
 
 
+def test_a_path_that_begins_with_two_slashes_is_no_host() -> None:
+    message = sent(request("//cart/checkout?size=m", host="shop.example.com"))
+    assert message is not None
+    assert message["properties"]["path"] == "//cart/checkout"
+    assert message["properties"]["url"] == "https://shop.example.com//cart/checkout?size=m"
+
+
+@pytest.mark.parametrize("header", ["wl=abc", 'a=b; wl="abc"', "broken; =; a\x00b=c;wl=abc", "xwl=no; wl = abc ;wl=no"])
+def test_a_cookie_is_found_among_broken_ones(header: str) -> None:
+    assert field_value(request(cookie=header), "cookie:wl") == "abc"
+
+
+@pytest.mark.parametrize("field", ["user_field", "anonymous_field"])
+def test_an_id_that_the_pipeline_would_not_take_is_a_bad_line(field: str) -> None:
+    assert sent(request(fields={"id": "x" * 255}), **{field: "id"}) is not None
+    with pytest.raises(BadLineError, match="longer than 255 characters"):
+        sent(request(fields={"id": "x" * 256}), **{field: "id"})
+
+
 def test_a_visitor_is_the_same_all_day_and_another_tomorrow_elsewhere_and_for_another_deployment() -> None:
     first = visitor_id(request(), "key")
     assert visitor_id(request("/other", status=304), "key") == first

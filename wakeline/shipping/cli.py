@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import click
 import orjson
@@ -24,9 +24,19 @@ from wakeline.shipping.formats import FORMAT_NAMES, reader_of
 from wakeline.shipping.jsonlog import DEFAULT_NAMES
 from wakeline.shipping.messages import Rules, page_message
 from wakeline.shipping.position_file import PositionFile, default_position_file
-from wakeline.shipping.sending import MESSAGE_TYPES, Told, build_message, event_time_ms, pairs, read_messages
+from wakeline.shipping.refusals import deliver_in_parts
+from wakeline.shipping.sending import (
+    MESSAGE_TYPES,
+    Outgoing,
+    Told,
+    build_message,
+    event_time_ms,
+    outgoing,
+    pairs,
+    read_messages,
+)
 from wakeline.shipping.shipper import Counts, Shipper
-from wakeline.shipping.transport import courier, system_pacer, target
+from wakeline.shipping.transport import carrier, system_pacer, target
 
 _INTERRUPTED = 130
 _STDIN = "-"
@@ -126,13 +136,13 @@ def ship_log(
     with (
         _stoppable() as stopped,
         _progress(follows) as (begin, report),
-        courier(to, system_pacer(stopped), math.inf if follows else give_up_after, _warn) as carrier,
+        carrier(to, system_pacer(stopped), math.inf if follows else give_up_after, _warn) as hands,
     ):
         pacer = system_pacer(stopped)
         shipper = Shipper(
             reader,
             lambda request, message_id: page_message(request, message_id, rules),
-            carrier.deliver,
+            hands.deliver,
             positions,
             system_clock,
             stopped,
@@ -228,21 +238,29 @@ def send(
             pairs(contexts, "--context"),
         )
         at_ms = event_time_ms(timestamp) if timestamp else system_clock()
-        messages = [build_message(told, message_id or _new_id(), at_ms)]
+        messages = [outgoing("the message", build_message(told, message_id or _new_id(), at_ms))]
     accepted = _deliver(messages, url, write_key, give_up_after)
-    ids = [message["messageId"] for message in messages[:accepted]]
+    ids = [one.message["messageId"] for one in messages[:accepted]]
     result = orjson.dumps({"accepted": accepted, "message_ids": ids}).decode()
     click.echo(result if as_json else f"The collector accepted {accepted:,} of {len(messages):,} messages.")
     context.exit(0 if accepted == len(messages) else _INTERRUPTED)
 
 
-def _deliver(messages: list[dict[str, Any]], url: str | None, write_key: str | None, give_up_after: float) -> int:
-    """How many messages the collector has; fewer than all only after Ctrl-C."""
+def _deliver(messages: list[Outgoing], url: str | None, write_key: str | None, give_up_after: float) -> int:
+    """How many messages the collector has; fewer than all only after Ctrl-C. Raises WakelineError."""
     accepted = 0
+
+    def refuse(place: int, reason: str) -> NoReturn:
+        before = accepted + place
+        raise WakelineError(
+            f"The collector refused {messages[before].name} ({reason}). "
+            f"It has {before:,} of {len(messages):,} messages, those before this one."
+        )
+
     to = target(load_settings().collector, url, write_key)
-    with _stoppable() as stopped, courier(to, system_pacer(stopped), give_up_after, _warn) as carrier:
-        for batch in batches(messages, system_clock()):
-            if stopped() or not carrier.deliver(batch):
+    with _stoppable() as stopped, carrier(to, system_pacer(stopped), give_up_after, _warn) as hands:
+        for batch in batches((one.message for one in messages), system_clock()):
+            if stopped() or not deliver_in_parts(batch, hands.deliver, refuse):
                 break
             accepted += len(batch)
     return accepted

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import uuid
-from http.cookies import CookieError, SimpleCookie
 
 from wakeline.clock import to_datetime
 from wakeline.shipping.request import Request
@@ -17,12 +16,19 @@ def field_value(request: Request, field: str) -> str:
     """The value of a field of the line, or of a cookie when the field is `cookie:NAME`; empty when it has none."""
     if not field.startswith(COOKIE_PREFIX):
         return request.fields.get(field, "")
-    try:
-        cookies = SimpleCookie(request.cookie)
-    except CookieError:  # A browser sent what is no cookie; the line tells all the rest.
-        return ""
-    found = cookies.get(field.removeprefix(COOKIE_PREFIX))
-    return found.value if found else ""
+    return _cookie(request.cookie, field.removeprefix(COOKIE_PREFIX))
+
+
+def _cookie(header: str, wanted: str) -> str:
+    """The value of a cookie (RFC 6265, 4.2.1).
+
+    Not by http.cookies: it takes minutes for a value of 100 kB of quotes, and stops at the first broken pair.
+    """
+    for pair in header.split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip() == wanted:
+            return value.strip().strip('"')
+    return ""
 
 
 def visitor_id(request: Request, signing_key: str) -> str:

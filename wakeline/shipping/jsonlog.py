@@ -12,7 +12,7 @@ import orjson
 from apachelogs import parse_apache_timestamp
 
 from wakeline.clock import to_epoch_ms
-from wakeline.shipping.request import BadLineError, Request, method_and_target
+from wakeline.shipping.request import BadLineError, Request, method_and_target, sound_time_ms
 
 #: What a line tells, and the names it is looked for under; a dot goes into an object, a number into a list.
 DEFAULT_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -30,8 +30,13 @@ DEFAULT_NAMES: Mapping[str, tuple[str, ...]] = {
     "cookie": ("http_cookie", "request.headers.Cookie.0"),
 }
 _TEXTS = ("ip", "user_agent", "referrer", "host", "scheme", "content_type", "cookie")
+_STATUS_DIGITS = 3
 # Seconds since 1970 stay below this for 3,000 years; a larger number is in milliseconds.
 _LARGEST_SECONDS = 1e11
+# Servers write three levels. A line of 1,000 would exhaust Python's stack.
+_MAX_LEVELS = 32
+# Nobody asks for a longer name, and one long name before a long list would fill the memory.
+_MAX_NAME_CHARACTERS = 256
 
 
 def read_json(text: str, names: Mapping[str, tuple[str, ...]]) -> Request:
@@ -65,13 +70,17 @@ def _object(text: str) -> dict[str, Any]:
     return content
 
 
-def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    parts = content.items() if isinstance(content, dict) else enumerate(content if isinstance(content, list) else [])
-    for name, value in parts:
+def _flat(content: dict[str, Any] | list[Any], prefix: str = "", level: int = 1) -> Iterator[tuple[str, str]]:
+    if level > _MAX_LEVELS:
+        raise BadLineError(f"it is nested deeper than {_MAX_LEVELS} levels")
+    for part, value in content.items() if isinstance(content, dict) else enumerate(content):
+        name = f"{prefix}{part}"
+        if len(name) > _MAX_NAME_CHARACTERS or value is None:
+            continue
         if isinstance(value, dict | list):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is not None:
-            yield f"{prefix}{name}", str(value)
+            yield from _flat(value, f"{name}.", level + 1)
+        else:
+            yield name, str(value)
 
 
 def _needed(value: str, what: str, names: Mapping[str, tuple[str, ...]]) -> str:
@@ -81,8 +90,8 @@ def _needed(value: str, what: str, names: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def _status(value: str) -> int:
-    if not value.isdecimal():
-        raise BadLineError("the status is not a number")
+    if not value.isdecimal() or len(value) > _STATUS_DIGITS:
+        raise BadLineError("the status is not a number of three digits")
     return int(value)
 
 
@@ -91,15 +100,14 @@ def _time_ms(value: str) -> int:
         number = float(value)
     except ValueError:
         return _written_time_ms(value)
-    if not 0 <= number < _LARGEST_SECONDS * 1000:
-        raise BadLineError("the time is out of range")
-    return round(number if number > _LARGEST_SECONDS else number * 1000)
+    return sound_time_ms(number if number > _LARGEST_SECONDS else number * 1000)
 
 
 def _written_time_ms(value: str) -> int:
     for read in (datetime.fromisoformat, parse_apache_timestamp):
         try:
-            return to_epoch_ms(read(value))
+            moment = read(value)
         except ValueError:
             continue
+        return sound_time_ms(to_epoch_ms(moment))
     raise BadLineError("the time is neither ISO 8601, nor day/month/year:time zone, nor a number")

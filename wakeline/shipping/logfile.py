@@ -57,9 +57,10 @@ class Segment:
             length, is_complete = _rest(file, raw)
             if not is_complete and not self.is_final:
                 return
-            text = raw[:MAX_LINE_BYTES].rstrip(b"\r\n")
+            text = raw.rstrip(b"\r\n")
+            is_cut = length > len(raw) or len(text) > MAX_LINE_BYTES
             end = Position(position.fingerprint, position.offset + length, position.lines + 1)
-            yield LogLine(self.path, position.offset, end.lines, text, end, is_cut=length > MAX_LINE_BYTES + 1)
+            yield LogLine(self.path, position.offset, end.lines, text[:MAX_LINE_BYTES], end, is_cut)
             position = end
 
 

@@ -19,6 +19,10 @@ from wakeline.shipping.identity import field_value, visitor_id
 from wakeline.shipping.request import BadLineError, Request
 
 LIBRARY = {"name": "wakeline-ship-log"}
+# The collector quarantines messages with longer ones.
+_MAX_ID_CHARACTERS = 255
+# No crawler's name stands behind it, and thousands of agents are remembered.
+_MAX_AGENT_CHARACTERS = 1_024
 # A page that the browser still had is seen all the same.
 _SEEN = (*range(200, 300), 304)
 _PAGE_SUFFIXES = frozenset({"", ".asp", ".aspx", ".htm", ".html", ".jsp", ".php", ".shtml", ".xhtml"})
@@ -63,6 +67,9 @@ def page_message(request: Request, message_id: str, rules: Rules) -> dict[str, A
 
 
 def _path_and_query(target: str) -> tuple[str, str]:
+    if target.startswith("/"):  # In //a/b the a is no host (RFC 9112, 3.2.1).
+        path, _, query = target.partition("?")
+        return path, query
     try:
         parts = urlsplit(target)
     except ValueError as error:
@@ -75,7 +82,7 @@ def _is_page_view(request: Request, path: str, rules: Rules) -> bool:
         return False
     if any(fnmatchcase(path, glob) for glob in rules.exclude):
         return False
-    if not rules.crawlers and _is_crawler(request.user_agent):
+    if not rules.crawlers and _is_crawler(request.user_agent[:_MAX_AGENT_CHARACTERS]):
         return False
     if rules.include:
         return any(fnmatchcase(path, glob) for glob in rules.include)
@@ -100,6 +107,9 @@ def _who(request: Request, rules: Rules) -> dict[str, str]:
         # Not next to a user id: many people can share an address and a browser.
         anonymous_id = visitor_id(request, rules.signing_key)
     ids = {"userId": user_id, "anonymousId": anonymous_id}
+    for name, value in ids.items():
+        if len(value) > _MAX_ID_CHARACTERS:
+            raise BadLineError(f"its {name} is longer than {_MAX_ID_CHARACTERS} characters")
     return {name: value for name, value in ids.items() if value}
 
 

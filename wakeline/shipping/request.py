@@ -8,6 +8,10 @@ class BadLineError(Exception):
     """A line of the log cannot be understood; says why in half a sentence."""
 
 
+# The year 5138; messages tell years of four digits only.
+_TIME_LIMIT_MS = 100_000_000_000_000
+
+
 class OtherFormatError(BadLineError):
     """The line is not in the format that was tried."""
 
@@ -33,6 +37,13 @@ class Request:
     content_type: str = ""
     cookie: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+
+
+def sound_time_ms(at_ms: float) -> int:
+    """The time as a whole number; raises BadLineError for one that no message can tell."""
+    if not 0 <= at_ms < _TIME_LIMIT_MS:
+        raise BadLineError("the time is out of range")
+    return round(at_ms)
 
 
 def method_and_target(request_line: str, status: int) -> tuple[str, str]:

@@ -9,9 +9,18 @@ import orjson
 
 from wakeline.clock import to_epoch_ms, to_iso
 from wakeline.errors import WakelineError
+from wakeline.shipping.refusals import MAX_MESSAGE_BYTES
 
 MESSAGE_TYPES = ("track", "identify", "page", "screen", "group", "alias")
 LIBRARY = {"name": "wakeline-send"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message, and what a sentence about it calls it: `line 7`."""
+
+    name: str
+    message: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,21 @@ def event_time_ms(text: str) -> int:
         raise WakelineError(f"--timestamp {text!r} must look like 2026-11-24T09:30:00Z.") from error
 
 
-def read_messages(lines: Iterable[bytes], new_id: Callable[[], str]) -> Iterator[dict[str, Any]]:
+def outgoing(name: str, message: dict[str, Any]) -> Outgoing:
+    """The message under this name; raises WakelineError, naming it, when it cannot be sent at all."""
+    try:
+        size = len(orjson.dumps(message))
+    except orjson.JSONEncodeError as error:
+        raise WakelineError(f"{name.capitalize()} cannot be sent as JSON ({error}); nothing was sent.") from error
+    if size > MAX_MESSAGE_BYTES:
+        raise WakelineError(
+            f"{name.capitalize()} is larger than {MAX_MESSAGE_BYTES:,} bytes ({size:,}); make it smaller. "
+            "Nothing was sent."
+        )
+    return Outgoing(name, message)
+
+
+def read_messages(lines: Iterable[bytes], new_id: Callable[[], str]) -> Iterator[Outgoing]:
     """Whole messages, one JSON object a line; one without messageId gets one. Raises WakelineError naming the line."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -119,4 +142,5 @@ def read_messages(lines: Iterable[bytes], new_id: Callable[[], str]) -> Iterator
         if not isinstance(message, dict) or message.get("type") not in MESSAGE_TYPES:
             kinds = ", ".join(MESSAGE_TYPES)
             raise WakelineError(f"Line {number} is no message: it needs a type of {kinds}; nothing was sent.")
-        yield message if message.get("messageId") else {**message, "messageId": new_id()}
+        whole = message if message.get("messageId") else {**message, "messageId": new_id()}
+        yield outgoing(f"line {number}", whole)

@@ -13,13 +13,13 @@ from wakeline.shipping.identity import line_id
 from wakeline.shipping.logfile import MAX_LINE_BYTES, LogLine, Position, Segment
 from wakeline.shipping.messages import Convert
 from wakeline.shipping.position_file import PositionFile, RejectedLine
+from wakeline.shipping.refusals import MAX_MESSAGE_BYTES, Deliver, deliver_in_parts
 from wakeline.shipping.request import BadLineError
 
 # Lines that become nothing are remembered too, so that a restart need not read them again.
 _LINES_PER_SAVE = 10_000
-
-#: Hands a batch to the collector; False when somebody wanted an end before the collector had it.
-Deliver = Callable[[Batch], bool]
+# Rejected lines wait in memory, and whoever wants to fill it sends the longest.
+_BYTES_PER_SAVE = 16_000_000
 
 
 @dataclass(slots=True)
@@ -39,10 +39,25 @@ class _Pending:
     """Lines read and not remembered yet."""
 
     batch: Batch = field(default_factory=Batch)
+    in_batch: list[LogLine] = field(default_factory=list)
     rejected: list[RejectedLine] = field(default_factory=list)
+    refused: int = 0
     lines: int = 0
     bytes: int = 0
     end: Position | None = None
+
+    def refuse(self, place: int, reason: str) -> None:
+        """The collector does not take the message at this place of the batch."""
+        self.refused += 1
+        self.rejected.append(RejectedLine(self.in_batch[place], f"the collector refused it ({reason})"))
+
+    @property
+    def sent(self) -> int:
+        return len(self.batch) - self.refused
+
+    @property
+    def is_much(self) -> bool:
+        return self.lines >= _LINES_PER_SAVE or self.bytes >= _BYTES_PER_SAVE
 
 
 class Shipper:
@@ -84,19 +99,20 @@ class Shipper:
         pending = self._pending
         if message:
             pending.batch.add(message, self._clock())
+            pending.in_batch.append(line)
         if rejected:
             pending.rejected.append(rejected)
         pending.lines += 1
         pending.bytes += line.end.offset - line.offset
         pending.end = line.end
-        return pending.lines < _LINES_PER_SAVE or self._flush()
+        return not pending.is_much or self._flush()
 
     def _converted(self, line: LogLine) -> tuple[bytes | None, RejectedLine | None]:
         try:
             message = self._message(line)
+            return (_sound_body(message) if message else None), None
         except BadLineError as error:
             return None, RejectedLine(line, str(error))
-        return (orjson.dumps(message) if message else None), None
 
     def _message(self, line: LogLine) -> dict[str, Any] | None:
         if line.is_cut:
@@ -112,7 +128,7 @@ class Shipper:
         pending = self._pending
         if pending.end is None:
             return True
-        if pending.batch and not self._deliver(pending.batch):
+        if pending.batch and not deliver_in_parts(pending.batch, self._deliver, pending.refuse):
             return False
         self._positions.save(pending.end, pending.rejected)
         self._count(pending)
@@ -123,7 +139,14 @@ class Shipper:
     def _count(self, done: _Pending) -> None:
         self.counts.lines += done.lines
         self.counts.bytes += done.bytes
-        self.counts.sent += len(done.batch)
+        self.counts.sent += done.sent
         self.counts.rejected += len(done.rejected)
-        self.counts.skipped += done.lines - len(done.batch) - len(done.rejected)
+        self.counts.skipped += done.lines - done.sent - len(done.rejected)
         self.counts.batches += 1 if done.batch else 0
+
+
+def _sound_body(message: dict[str, Any]) -> bytes:
+    body = orjson.dumps(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise BadLineError(f"its message would be {len(body)} bytes, more than {MAX_MESSAGE_BYTES}")
+    return body

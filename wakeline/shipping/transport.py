@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wakeline.clock import system_clock
+from wakeline.errors import WakelineError
+from wakeline.play.batching import Batch
 from wakeline.play.collector_client import CollectorClient
 from wakeline.play.delivery import Answer, Courier, Post
 from wakeline.play.pacing import Pacer
 from wakeline.settings import CollectorSettings
+from wakeline.shipping.refusals import RefusedBatchError
+
+# Answers that can be about what a batch says: the collector's 400 and 413, and those of filters before it.
+# 401, 404, 415 and the rest are about the key, the address or the way of sending.
+_ABOUT_THE_BATCH = frozenset({400, 403, 406, 413, 422})
 
 #: Told one sentence that somebody should see.
 Warn = Callable[[str], None]
@@ -36,11 +43,41 @@ def system_pacer(stopped: Callable[[], bool]) -> Pacer:
 
 
 @contextmanager
-def courier(to: Target, pacer: Pacer, give_up_after_seconds: float, warn: Warn) -> Iterator[Courier]:
-    """A courier over one kept connection, which says when it has to try again and when that has helped."""
+def carrier(to: Target, pacer: Pacer, give_up_after_seconds: float, warn: Warn) -> Iterator["Carrier"]:
+    """A carrier over one kept connection, which says when it has to try again and when that has helped."""
     with CollectorClient(to.url, to.write_key, pacer.clock) as client:
+        yield Carrier(announced(client.post, warn), pacer, give_up_after_seconds)
+
+
+class Carrier:
+    """Delivers batches, and finds out whether a refusal is about the batch or about the whole set-up."""
+
+    def __init__(self, post: Post, pacer: Pacer, give_up_after_seconds: float) -> None:
         rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
-        yield Courier(announced(client.post, warn), pacer, rng, give_up_after_seconds)
+        self._post = post
+        self._courier = Courier(self._remembered, pacer, rng, give_up_after_seconds)
+        self._last = Answer(0, "nothing was posted")
+
+    def deliver(self, batch: Batch) -> bool:
+        """True when the collector has the batch; False if somebody wanted an end before.
+
+        Raises RefusedBatchError if the collector refuses this one only; WakelineError if it refuses everything, or
+        has not taken it for too long.
+        """
+        try:
+            return self._courier.deliver(batch)
+        except WakelineError as error:
+            answer = self._last
+            if answer.status not in _ABOUT_THE_BATCH:
+                raise
+            # A wrong port may be answered 400 too, and then no line is to blame: the collector takes an empty batch.
+            if not self._courier.deliver(Batch()):
+                return False
+            raise RefusedBatchError(answer.reason) from error
+
+    def _remembered(self, body: bytes) -> Answer:
+        self._last = self._post(body)
+        return self._last
 
 
 def announced(post: Post, warn: Warn) -> Post:
