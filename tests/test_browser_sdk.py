@@ -98,14 +98,18 @@ class Site:
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.posts) >= count, PATIENCE_SECONDS), self.posts
 
-    def await_engaged_seconds(self, truth: float) -> list[Event]:
-        """The heartbeats, as soon as their sum is within a second of the truth."""
+    def await_ids(self, ids: set[str]) -> None:
+        """Returns when these messages are in the stream."""
         with self._arrived:
             came = self._arrived.wait_for(
-                lambda: abs(engaged_seconds(self.events("Page Engaged")) - truth) <= 1, PATIENCE_SECONDS
+                lambda: ids <= {event["messageId"] for event in self.events()}, PATIENCE_SECONDS
             )
+        assert came, f"{ids} did not all come, but {self._story()}."
+
+    def heartbeats(self, truth: float) -> list[Event]:
+        """All heartbeats; to be called when none is under way."""
         beats = self.events("Page Engaged")
-        assert came, f"{engaged_seconds(beats)} s instead of {truth} s: {self._story()}."
+        assert engaged_seconds(beats) == pytest.approx(truth, abs=1), self._story()
         return beats
 
     def close(self) -> None:
@@ -214,6 +218,25 @@ def shown(page: Page, state: str) -> None:
         }""",
         state,
     )
+
+
+def delivered(page: Page) -> None:
+    """Returns when the collector has confirmed everything that was told so far."""
+    page.wait_for_function("!Object.keys(localStorage).some((name) => name.startsWith('wakeline.queue'))")
+
+
+def left_behind(site: Site, page: Page) -> set[str]:
+    """Ids of the messages that a page left unconfirmed; afterwards this one has the SDK no more."""
+    site.head = ""
+    page.goto(site.url)
+    queued = [json for name, json in stored(page).items() if name.startswith("wakeline.queue")]
+    return {json.loads(text)["messageId"] for text in queued}
+
+
+def statements(site: Site) -> list[dict[str, bool]]:
+    """What was stated about consent, in order."""
+    events = site.events("Segment Consent Preference Updated")
+    return [event["context"]["consent"]["categoryPreferences"] for event in events]
 
 
 def stored(page: Page) -> dict[str, str]:
@@ -460,13 +483,15 @@ def test_engaged_seconds_are_those_with_a_visible_page_and_an_active_person(site
     page.clock.run_for(12_000)  # 12 s, nothing but looking
     page.mouse.move(10, 10)
     page.clock.run_for(40_000)  # 15 s, then idle
-    site.await_engaged_seconds(before + 12 + 15)
+    delivered(page)
+    site.heartbeats(before + 12 + 15)
     page.keyboard.press("a")
     page.clock.run_for(4_500)  # 4.5 s
     page.clock.fast_forward(3_600_000)  # asleep: less than a second counts
     shown(page, "hidden")
     page.clock.run_for(60_000)
-    beats = site.await_engaged_seconds(before + 12 + 15 + 4.5)
+    delivered(page)
+    beats = site.heartbeats(before + 12 + 15 + 4.5)
     assert all(0 < beat["properties"]["engaged_seconds"] <= 11.1 for beat in beats[1:])
     assert beats[-1]["properties"]["category"] == "shoes"
     assert beats[-1]["properties"]["product_id"] == "p1"
@@ -486,9 +511,10 @@ def test_engaged_seconds_agree_with_the_pages_own_clock(site: Site, page: Page) 
     shown(page, "visible")
     page.evaluate("window.back = performance.now()")
     page.wait_for_function("performance.now() - window.back > 1200")
+    truth += page.evaluate("performance.now() - window.back") / 1_000
     page.goto("about:blank")
-    truth += 1.2
-    site.await_engaged_seconds(truth)
+    site.await_ids(left_behind(site, page))
+    site.heartbeats(truth)
 
 
 def test_scroll_depth_is_the_deepest_so_far(site: Site, page: Page) -> None:
@@ -694,6 +720,18 @@ def test_a_browser_without_storage_still_sends(site: Site, page: Page) -> None:
     assert not [text for text in said if "page error" in text]
 
 
+def test_what_a_full_storage_cannot_replace_is_not_taken_for_the_latest(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate("wakeline.identify('ann')")
+    site.await_events("identify")
+    page.evaluate("void (Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') })")
+    page.evaluate("wakeline.identify('bob')")
+    [_, identified] = site.await_events("identify", 2)
+    assert identified["userId"] == "bob"
+    assert "wakeline.user" not in stored(page)
+
+
 # Consent
 
 
@@ -787,6 +825,148 @@ def test_global_privacy_control_is_a_refusal_until_the_person_grants(site: Site,
     assert site.events("Never") == []
 
 
+def test_what_was_said_before_is_not_stated_again_on_any_page_or_in_any_tab(
+    site: Site, context: BrowserContext, page: Page
+) -> None:
+    said = "wakeline.consent({ analytics: true, marketing: true })"
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate(f"{said}; {said}")
+    site.await_events("Segment Consent Preference Updated")
+    other = context.new_page()
+    other.goto(site.url)
+    for tab in (other, page):
+        tab.reload()
+        loaded(tab)
+        tab.evaluate(said)
+    page.evaluate("wakeline.track('Afterwards')")
+    [event] = site.await_events("Afterwards")
+    delivered(page)
+    assert statements(site) == [{"analytics": True, "marketing": True}]
+    assert event["context"]["consent"] == {"categoryPreferences": {"analytics": True, "marketing": True}}
+
+
+def test_a_cookie_banner_does_not_state_an_old_yes_to_mails(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate("wakeline.consent({ analytics: true, marketing: true })")
+    page.evaluate("wakeline.consent({ analytics: true, advertising: true })")
+    site.await_events("Segment Consent Preference Updated", 2)
+    assert statements(site) == [{"analytics": True, "marketing": True}, {"advertising": True}]
+
+
+def test_two_tabs_that_hear_the_same_answer_state_it_once(site: Site, context: BrowserContext, page: Page) -> None:
+    other = context.new_page()
+    for tab in (page, other):
+        tab.goto(site.url)
+        loaded(tab)
+    # The other tab has not heard of it: a storage event does not come while its script runs.
+    other.evaluate("addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
+    page.evaluate("wakeline.consent({ analytics: true, marketing: true })")
+    other.wait_for_function("localStorage['wakeline.consent']")
+    other.evaluate("wakeline.consent({ analytics: true, marketing: true }); wakeline.track('Afterwards')")
+    site.await_events("Afterwards")
+    delivered(page)
+    assert statements(site) == [{"analytics": True, "marketing": True}]
+
+
+def test_a_reset_forgets_what_one_person_said_and_keeps_what_the_device_may(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate("wakeline.identify('ann')")
+    page.evaluate("wakeline.consent({ analytics: true, advertising: false, marketing: true, news: true })")
+    page.evaluate("wakeline.reset(); wakeline.track('Whose')")
+    [whose] = site.await_events("Whose")
+    kept = {"analytics": True, "advertising": False}
+    assert whose["context"]["consent"]["categoryPreferences"] == kept
+    page.reload()
+    loaded(page)
+    assert json.loads(stored(page)["wakeline.consent"]) == kept
+    page.evaluate("wakeline.identify('bob'); wakeline.consent({ analytics: true, marketing: true })")
+    [_, stated] = site.await_events("Segment Consent Preference Updated", 2)
+    assert stated["userId"] == "bob"
+    assert statements(site)[1] == {"marketing": True}
+
+
+def test_another_person_who_logs_in_without_a_reset_has_said_nothing_yet(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate("wakeline.consent({ analytics: true, marketing: true }); wakeline.identify('ann')")
+    page.evaluate("wakeline.identify('ann'); wakeline.track('Hers'); wakeline.identify('bob'); wakeline.track('His')")
+    [his] = site.await_events("His")
+    [hers] = site.events("Hers")
+    assert hers["context"]["consent"]["categoryPreferences"] == {"analytics": True, "marketing": True}
+    assert his["context"]["consent"]["categoryPreferences"] == {"analytics": True}
+
+
+def test_a_yes_to_mails_does_not_outweigh_a_refused_banner(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    loaded(page)
+    page.evaluate("wakeline.consent({ marketing: true })")
+    page.evaluate("wakeline.consent({ analytics: false, advertising: false }); wakeline.track('Never')")
+    site.await_events("Segment Consent Preference Updated", 2)
+    page.wait_for_function("Object.keys(localStorage).join() === 'wakeline.consent'")
+    page.reload()
+    loaded(page)
+    page.evaluate("wakeline.consent({ advertising: true }); wakeline.track('Granted')")
+    site.await_events("Granted")
+    assert site.events("Never") == []
+
+
+@pytest.mark.parametrize("consent", ["optional", "required"])
+def test_where_nothing_may_be_collected_a_known_persons_word_about_mails_is_told_all_the_same(
+    site: Site, page: Page, consent: str
+) -> None:
+    said = console_of(page)
+    site.options = {"consent": consent}
+    page.goto(site.url)
+    loaded(page)
+    if consent == "optional":
+        page.evaluate("wakeline.consent({ analytics: false })")
+    page.evaluate("wakeline.consent({ marketing: false })")  # Whose word?
+    page.evaluate("wakeline.identify('ann', { email: 'ann@example.com' }); wakeline.track('Never')")
+    page.evaluate("wakeline.consent({ analytics: false, news: true, marketing: false })")
+    page.evaluate("wakeline.consent({ marketing: true })")
+    page.evaluate("wakeline.consent({ marketing: true })")
+    delivered(page)
+    told = [one for one in site.events() if one.get("userId") == "ann"]
+    assert [one.get("event") for one in told] == ["Segment Consent Preference Updated"] * len(told)
+    assert statements(site)[-2:] == [{"news": True, "marketing": False}, {"marketing": True}]
+    assert len([text for text in said if "identify() before it" in text]) == 1
+    assert site.events("Never") == site.events("identify") == []
+
+
+def test_a_refusal_of_the_banner_takes_no_undelivered_word_about_mails_with_it(
+    site: Site, context: BrowserContext, page: Page
+) -> None:
+    page.goto(site.url)
+    site.await_events("page")
+    context.set_offline(True)
+    with page.expect_event("requestfailed"):
+        page.evaluate("wakeline.identify('ann'); wakeline.consent({ marketing: false }); wakeline.track('Dropped')")
+    page.evaluate("wakeline.consent({ analytics: false })")
+    page.close()
+    context.set_offline(False)
+    context.new_page().goto(site.url)
+    site.await_events("Segment Consent Preference Updated", 2)
+    assert statements(site) == [{"marketing": False}, {"analytics": False}]
+    assert site.events("Dropped") == site.events("identify") == []
+
+
+def test_a_page_that_comes_back_by_the_back_button_has_heard_of_a_refusal(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    site.await_events("page")
+    delivered(page)
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    page.evaluate("localStorage['wakeline.consent'] = JSON.stringify({ analytics: false })")  # By a page in between.
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    page.evaluate("wakeline.track('Never'); wakeline.flush()")
+    page.wait_for_function("Object.keys(localStorage).join() === 'wakeline.consent'")
+    page.evaluate("wakeline.consent({ analytics: true }); wakeline.track('Again')")
+    site.await_events("Again")
+    assert site.events("Never") == []
+
+
 # Content security policy
 
 
@@ -832,3 +1012,15 @@ def test_a_changed_script_is_not_run(site: Site, page: Page) -> None:
     with page.expect_console_message(lambda message: "integrity" in message.text):
         page.goto(site.url)
     assert not page.evaluate("'version' in wakeline")
+
+
+@pytest.mark.parametrize("script", ["loader.js", "wakeline.js"])
+def test_an_element_that_poses_as_the_running_script_does_not_say_where_events_go(
+    site: Site, page: Page, script: str
+) -> None:
+    decoy = f'<img name="currentScript" data-endpoint="{site.other_url}/decoy" data-write-key="decoy">'
+    site.head = f'{decoy}<script src="/{script}"></script>'
+    page.goto(site.url)
+    assert page.evaluate("document.currentScript.tagName") == "IMG"
+    assert page.evaluate("[...document.scripts].map(({ src }) => src)") == [f"{site.url}/{script}"]
+    assert stored(page) == {}

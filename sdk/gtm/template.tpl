@@ -122,7 +122,7 @@ ___TEMPLATE_PARAMETERS___
         ],
         "simpleValueType": true,
         "defaultValue": "gtm",
-        "help": "With consent mode, <b>analytics</b> follows analytics_storage, and <b>marketing</b> needs ad_storage, ad_user_data and ad_personalization. Nothing is stored or sent before one of the two is granted."
+        "help": "With consent mode, <b>analytics</b> follows analytics_storage, and <b>advertising</b> needs ad_storage, ad_user_data and ad_personalization. Nothing is stored or sent before one of the two is granted. Consent to mails is not asked here: the page tells it with wakeline.consent({marketing: ...})."
       },
       {
         "type": "TEXT",
@@ -364,24 +364,25 @@ const fromTable = (rows) => {
 
 // Initialize
 
+// No type of Google's asks about mails: said as marketing, a banner would undo an unsubscribe.
 const CONSENT_TYPES = {
   analytics: ['analytics_storage'],
-  marketing: ['ad_storage', 'ad_user_data', 'ad_personalization']
+  advertising: ['ad_storage', 'ad_user_data', 'ad_personalization']
 };
 
 const followConsent = () => {
   const granted = {};
   const every = (category) => CONSENT_TYPES[category].every((type) => granted[type]);
   let analytics = false;
-  let marketing = false;
+  let advertising = false;
   // Denied from the start means that nobody has chosen yet; said to the SDK it would be a refusal.
   const tell = () => {
-    if (every('analytics') === analytics && every('marketing') === marketing) return;
+    if (every('analytics') === analytics && every('advertising') === advertising) return;
     analytics = every('analytics');
-    marketing = every('marketing');
-    push(['consent', {analytics: analytics, marketing: marketing}]);
+    advertising = every('advertising');
+    push(['consent', {analytics: analytics, advertising: advertising}]);
   };
-  CONSENT_TYPES.analytics.concat(CONSENT_TYPES.marketing).forEach((type) => {
+  CONSENT_TYPES.analytics.concat(CONSENT_TYPES.advertising).forEach((type) => {
     granted[type] = isConsentGranted(type);
     addConsentListener(type, (changed, isGranted) => {
       granted[changed] = isGranted;
@@ -918,7 +919,7 @@ scenarios:
 
     assertThat(queued).isEqualTo([
       ['init', {writeKey: 'key', endpoint: 'https://events.example.com', consent: 'required'}],
-      ['consent', {analytics: true, marketing: true}]
+      ['consent', {analytics: true, advertising: true}]
     ]);
 - name: Consent that nobody has chosen yet is not told as a refusal, and each change is told once
   code: |-
@@ -937,10 +938,10 @@ scenarios:
     listeners['ad_storage']('ad_storage', false);
     listeners['analytics_storage']('analytics_storage', false);
     assertThat(queued.slice(1)).isEqualTo([
-      ['consent', {analytics: true, marketing: false}],
-      ['consent', {analytics: true, marketing: true}],
-      ['consent', {analytics: true, marketing: false}],
-      ['consent', {analytics: false, marketing: false}]
+      ['consent', {analytics: true, advertising: false}],
+      ['consent', {analytics: true, advertising: true}],
+      ['consent', {analytics: true, advertising: false}],
+      ['consent', {analytics: false, advertising: false}]
     ]);
 - name: A page has a name and typed properties, and blank ones are left out
   code: |-

@@ -3,9 +3,11 @@ import type { Options } from "./options";
 
 export type Properties = Record<string, unknown>;
 
-/** Categories of consent; `analytics` and `marketing` decide whether anything is collected at all. */
+/** Categories of consent; `analytics` and `advertising` decide whether anything is collected at all. */
 export interface Categories {
   analytics?: boolean;
+  advertising?: boolean;
+  /** Mails. It outranks an earlier unsubscribe: only when the person says it, never from a cookie banner. */
   marketing?: boolean;
   [category: string]: boolean | undefined;
 }
@@ -20,11 +22,11 @@ export interface Wakeline {
   identify(traits: Properties): void;
   group(groupId: string | number, traits?: Properties): void;
   alias(userId: string | number, previousId?: string | number): void;
-  /** The person logged out: forget who it was and begin with a new anonymous id. */
+  /** The person logged out: forget who it was and what it said about mails, and begin with a new anonymous id. */
   reset(): void;
   /** Send what waits now. */
   flush(): void;
-  /** What the person grants or refuses. */
+  /** What the person grants or refuses; what was said before says nothing again. */
   consent(categories: Categories): void;
   /** What "Page Engaged" says about this page, e.g. `category` and `product_id`; ends with the page. */
   setPageProperties(properties: Properties): void;

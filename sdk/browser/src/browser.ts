@@ -1,8 +1,9 @@
 import { attach, type CallQueue } from "./global";
 import { optionsOf } from "./options";
+import { currentScript } from "./script";
 import { createWakeline } from "./wakeline";
 
-const script = document.currentScript as HTMLScriptElement | null;
+const script = currentScript();
 const page = window as unknown as { wakeline?: CallQueue };
 const queue = (page.wakeline ??= []);
 

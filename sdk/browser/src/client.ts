@@ -48,7 +48,7 @@ export function start(settings: Settings): Client {
   }
 
   function track(event: string, properties: Properties = {}): void {
-    if (typeof event !== "string" || !event) return warn("track needs the name of an event; nothing was sent");
+    if (typeof event !== "string" || !event) return warn("track needs the name of an event");
     record("track", { event, properties });
   }
 
@@ -93,8 +93,8 @@ export function start(settings: Settings): Client {
   }
 
   function otherQueues(): string[] {
-    const owners = disk.names().filter((name) => name.startsWith(queues));
-    return [...new Set(owners.map((name) => name.slice(0, name.lastIndexOf(".") + 1)))].filter((name) => name !== own);
+    const owners = disk.names(queues).map((name) => name.slice(0, name.lastIndexOf(".") + 1));
+    return [...new Set(owners)].filter((name) => name !== own);
   }
 
   watchOwners(
@@ -109,13 +109,14 @@ export function start(settings: Settings): Client {
   watchClicks(track);
   listen(document, "visibilitychange", () => (document.visibilityState === "hidden" ? leave(true) : engagement.show()));
   listen(window, "pagehide", () => leave(false));
+  // A page that comes back by the back button was told of no change meanwhile.
+  listen(window, "storage pageshow", recorder.hear);
   listen(window, "pageshow", (event) => {
     if (!(event as PageTransitionEvent).persisted) return;
     sender.returned();
     planView();
   });
   listen(window, "online", sender.retry);
-  listen(window, "storage", (event) => recorder.hear(event as StorageEvent));
   planView();
 
   const commerce = COMMERCE_METHODS.map((method) => [
@@ -127,8 +128,12 @@ export function start(settings: Settings): Client {
     page,
     track,
     identify(first: string | number | Properties, second?: Properties): void {
-      const traits = typeof first === "object" ? first : second;
-      if (typeof first === "string" || typeof first === "number") become(first);
+      const [id, traits] = typeof first === "object" ? [undefined, first] : [first, second];
+      if (id !== undefined) {
+        // Somebody else logged in, and the one before never logged out.
+        if ((recorder.store().get("user") ?? `${id}`) !== `${id}`) recorder.forget();
+        become(id);
+      }
       record("identify", { traits: traits ?? {} });
     },
     group(groupId: string | number, traits: Properties = {}): void {
@@ -143,6 +148,7 @@ export function start(settings: Settings): Client {
     reset(): void {
       engagement.beat();
       forget(recorder.store());
+      recorder.forget();
     },
     flush: sender.flush,
     consent: recorder.consent,

@@ -13,7 +13,7 @@ export interface PageFacts {
 
 /** The address without a mere fragment; `#/...` and `#!...` are pages of single-page apps. */
 export function address(): string {
-  return /^#[/!]/.test(location.hash) ? location.href : location.href.replace(/#.*$/, "");
+  return location.href.replace(/^([^#]*)#(?![/!]).*/, "$1");
 }
 
 export function pageFacts(referrer: string): PageFacts {
@@ -40,11 +40,11 @@ export function contextOf(page: PageFacts, session: Session, preferences: Record
     screen: { width: screen.width, height: screen.height, density: devicePixelRatio },
     sessionId: session.id,
     campaign: session.campaign,
-    ...consentOf(preferences),
+    consent: consentOf(preferences),
   };
 }
 
 /** https://segment.com/docs/privacy/consent-management/consent-in-segment-connections/ */
 export function consentOf(categoryPreferences: Record<string, boolean> | undefined) {
-  return categoryPreferences && { consent: { categoryPreferences } };
+  return categoryPreferences && { categoryPreferences };
 }

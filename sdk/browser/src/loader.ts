@@ -1,7 +1,9 @@
 import { METHODS } from "./api";
+import { currentScript } from "./script";
 
 // Its own script element says everything, so that it may be pasted into a page (with a nonce) or be a file.
-const own = document.currentScript as HTMLScriptElement;
+const own = currentScript();
+if (!own) throw new Error("wakeline: loader.js must be a plain script");
 const { dataset } = own;
 const page = window as unknown as { wakeline?: unknown[] & Record<string, unknown> };
 const queue = (page.wakeline ??= [] as never);

@@ -47,7 +47,7 @@ function check(name: keyof Settings, value: unknown): void {
   const usual = DEFAULTS[name];
   const fine = typeof value === typeof usual && (ALLOWED[name] ?? (typeof usual === "number" ? /^[^-]*[1-9]/ : /./));
   const text = String(value);
-  if (!fine || !fine.test(text)) throw new Error(`option "${name}" is unknown, missing or wrong: ${text}`);
+  if (!fine || !fine.test(text)) throw new Error(`option "${name}" is unknown or wrong: ${text}`);
 }
 
 const ALLOWED: Partial<Record<keyof Settings, RegExp>> = {

@@ -22,7 +22,8 @@ export interface Queue {
   /** They did not arrive, or nobody knows. */
   release(entries: Entry[]): void;
   remove(entries: Entry[]): void;
-  clear(): void;
+  /** All but the events with this name. */
+  clear(spared: string): void;
   /** Go on with what a tab left that is gone: `name` begins what it stored. */
   adopt(prefix: string): void;
   waiting(): number;
@@ -61,7 +62,7 @@ export function createQueue(store: Store, prefix: string): Queue {
   }
 
   function tellDropped(): void {
-    warn(`${dropped} unsent events were dropped, the oldest first; nothing arrives at the collector`);
+    warn(`${dropped} unsent events were dropped`);
     dropped = 0;
   }
 
@@ -86,9 +87,9 @@ export function createQueue(store: Store, prefix: string): Queue {
       for (const entry of back) entry.busy = false;
     },
     remove,
-    clear: () => remove(entries),
+    clear: (spared) => remove(entries.filter(({ json }) => !json.includes(spared))),
     adopt(left) {
-      for (const name of store.names().filter((name) => name.startsWith(left)).sort()) {
+      for (const name of store.names(left).sort()) {
         const json = store.get(name);
         store.set(name, undefined);
         if (json) insert(json);

@@ -1,10 +1,10 @@
-import { merged, permission, reported, type Preferences } from "./consent";
+import { changes, part, permission, reported, type Preferences } from "./consent";
 import { campaign, consentOf, contextOf, type PageFacts } from "./context";
 import { warn } from "./guard";
 import { anonymousId, newId, touchSession } from "./identity";
 import type { Settings } from "./options";
 import { bytesOf, type Queue } from "./queue";
-import { moveAll, openStore, PREFIX, readJson, type Store } from "./store";
+import { moveAll, openStore, readJson, type Store } from "./store";
 
 // Segment's limit for one event; the collector itself takes eight times as much, because real orders exceed it.
 const LARGE_BYTES = 32_768;
@@ -21,8 +21,10 @@ export interface Recorder {
   /** Make a message of it; it goes into the queue, waits for consent, or is forgotten. */
   record(type: MessageType, body: Record<string, unknown>): void;
   consent(categories: Record<string, unknown>): void;
-  /** Consent given or refused in another tab. */
-  hear(change: StorageEvent): void;
+  /** Consent may have been given or refused in another tab. */
+  hear(): void;
+  /** Another person is here: what the one before said, and what waits of it, is forgotten. */
+  forget(): void;
   /** Where ids are kept: the browser's store only while the person permits it. */
   store(): Store;
 }
@@ -34,16 +36,18 @@ export function createRecorder(
   page: () => PageFacts,
   added: () => void,
 ): Recorder {
-  const required = settings.consent === "required";
   const privacyControl = navigator.globalPrivacyControl === true;
+  const permitted = (preferences: Preferences | undefined) =>
+    permission(preferences, settings.consent === "required", privacyControl);
+  const stamp = () => reported(said, privacyControl);
   let arrival = campaign();
   let said = readJson<Preferences>(disk, "consent");
-  let state = permission(said, required, privacyControl);
+  let state = permitted(said);
   let store = state === "granted" ? disk : openStore("memory");
   let held: string[] = [];
-  if (state === "refused" && !said) wipe(disk, true);
+  if (state === "refused" && said?.analytics === undefined) wipe(disk, true);
 
-  function build(type: MessageType, body: Record<string, unknown>): string {
+  function build(type: MessageType, body: Record<string, unknown>, preferences = stamp()): string {
     const session = touchSession(store, Date.now(), arrival);
     arrival = undefined;
     return JSON.stringify({
@@ -52,7 +56,7 @@ export function createRecorder(
       timestamp: new Date().toISOString(),
       anonymousId: anonymousId(store),
       userId: store.get("user"),
-      context: contextOf(page(), session, reported(said, privacyControl)),
+      context: contextOf(page(), session, preferences),
       ...body,
     });
   }
@@ -61,10 +65,9 @@ export function createRecorder(
     if (state === "refused") return;
     const json = build(type, body);
     if (state === "granted") return deliver(json);
-    held.push(json);
-    if (held.length <= MOST_HELD) return;
+    if (held.push(json) <= MOST_HELD) return;
     held.shift();
-    warn("too many events wait for consent; the oldest is dropped");
+    warn("too many events wait for consent");
   }
 
   function deliver(json: string): void {
@@ -76,44 +79,64 @@ export function createRecorder(
     added();
   }
 
-  function decide(preferences: Preferences, here: boolean): void {
-    const before = state;
-    said = preferences;
-    state = permission(said, required, privacyControl);
-    if (state === "granted") permit(here);
-    else refuse(here, before === "granted");
-    if (here) disk.set("consent", JSON.stringify(said));
+  function consent(categories: Record<string, unknown>): void {
+    hear();
+    const now = changes(said, categories);
+    const next = permitted({ ...said, ...now });
+    const open = state === "granted" || next === "granted";
+    const personal = part(now, false);
+    // An opt-out must not be lost where nothing may be collected. Of nobody known it says nothing.
+    const told = open ? now : store.get("user") ? personal : {};
+    // Only what was said just now: the collector takes it for a statement, and an old yes would undo an opt-out.
+    if (any(told)) deliver(build("track", { event: CONSENT_EVENT, properties: {} }, told));
+    else if (any(personal)) warn("consent to mails needs identify() before it");
+    // What was not told is not kept, or it would count as told the next time.
+    decide({ ...said, ...part(now, true), ...told }, true);
+    disk.set("consent", JSON.stringify(said));
   }
 
-  function permit(here: boolean): void {
+  function hear(): void {
+    const stored = disk.get("consent");
+    if (!stored || stored === JSON.stringify(said)) return;
+    decide(readJson(disk, "consent"), false);
+  }
+
+  function decide(preferences: Preferences | undefined, here: boolean): void {
+    const before = state;
+    said = preferences;
+    state = permitted(said);
+    if (state === "granted") permit();
+    else if (state !== before) refuse(here);
+  }
+
+  function permit(): void {
     if (store !== disk) moveAll(store, disk);
     store = disk;
     for (const json of held.splice(0)) {
       const message = JSON.parse(json);
-      Object.assign(message.context, consentOf(reported(said, privacyControl)));
+      message.context.consent = consentOf(stamp());
       deliver(JSON.stringify(message));
     }
-    if (here) record("track", { event: CONSENT_EVENT, properties: {} });
   }
 
-  /** Forgets everything but the refusal, which the collector must hear of if it knows the person. */
-  function refuse(here: boolean, known: boolean): void {
-    const last = here && known && build("track", { event: CONSENT_EVENT, properties: {} });
+  /** Forgets all but statements, and but who is here, as long as this page lives. */
+  function refuse(here: boolean): void {
+    const user = store.get("user");
     held = [];
-    queue.clear();
+    queue.clear(CONSENT_EVENT);
     wipe(disk, here);
     store = openStore("memory");
-    if (last) deliver(last);
+    store.set("user", user);
   }
 
   return {
     record,
-    consent(categories) {
-      const now = merged(said, categories);
-      if (Object.keys(now).length) decide(now, true);
-    },
-    hear(change) {
-      if (change.key === `${PREFIX}consent` && change.newValue) decide(JSON.parse(change.newValue), false);
+    consent,
+    hear,
+    forget() {
+      hear();
+      held = [];
+      if (said) disk.set("consent", JSON.stringify((said = part(said, true))));
     },
     store: () => store,
   };
@@ -122,6 +145,9 @@ export function createRecorder(
 /** The queues of other tabs are theirs, unless it is here that everything must go. */
 function wipe(disk: Store, queues: boolean): void {
   for (const name of disk.names()) {
-    if (name !== "consent" && (queues || !name.startsWith("queue."))) disk.set(name, undefined);
+    const goes = !name.startsWith("queue.") || (queues && !disk.get(name)?.includes(CONSENT_EVENT));
+    if (name !== "consent" && goes) disk.set(name, undefined);
   }
 }
+
+const any = (said: Preferences): boolean => Object.keys(said).length > 0;

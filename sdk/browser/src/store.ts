@@ -7,7 +7,8 @@ export const PREFIX = "wakeline.";
 export interface Store {
   get(name: string): string | undefined;
   set(name: string, value: string | undefined): void;
-  names(): string[];
+  /** All that begin so. */
+  names(prefix?: string): string[];
 }
 
 /** A store of this kind; nothing is written before the first `set`. */
@@ -18,13 +19,13 @@ export function openStore(kind: StorageKind): Store {
     get: (name) => memory.get(name) ?? attempt((disk) => disk.getItem(PREFIX + name)) ?? undefined,
     set(name, value) {
       memory.delete(name);
-      if (value === undefined) {
-        attempt((disk) => disk.removeItem(PREFIX + name));
-      } else if (!attempt((disk) => (disk.setItem(PREFIX + name, value), true))) {
-        memory.set(name, value);
-      }
+      if (value !== undefined && attempt((disk) => (disk.setItem(PREFIX + name, value), true))) return;
+      // Also what could not be replaced: the next page would take it for the latest.
+      attempt((disk) => disk.removeItem(PREFIX + name));
+      if (value !== undefined) memory.set(name, value);
     },
-    names: () => [...memory.keys(), ...(attempt(namesOn) ?? [])],
+    names: (prefix = "") =>
+      [...memory.keys(), ...(attempt(namesOn) ?? [])].filter((name) => name.startsWith(prefix)),
   };
 }
 
@@ -44,8 +45,8 @@ function attempts(kind: StorageKind): <T>(use: (disk: Storage) => T) => T | unde
 }
 
 function namesOn(disk: Storage): string[] {
-  const names = Array.from({ length: disk.length }, (_, index) => disk.key(index) ?? "");
-  return names.filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+  const names = Object.keys(disk).filter((name) => name.startsWith(PREFIX));
+  return names.map((name) => name.slice(PREFIX.length));
 }
 
 /** The JSON under a name; undefined also when something else wrote there what is none. */

@@ -14,7 +14,7 @@ export function watchOwners(own: string, others: () => string[], adopt: (owner: 
     leave = new AbortController();
     const { signal } = leave;
     if (!locks) return others().forEach(adopt);
-    const held = new Promise<void>((release) => signal.addEventListener("abort", () => release()));
+    const held = new Promise((release) => (signal.onabort = release));
     return Promise.all([
       locks.request(own, () => held),
       ...others().map((owner) => locks.request(owner, { signal }, () => adopt(owner)).catch(unlessLeaving(signal))),

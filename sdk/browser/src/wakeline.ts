@@ -1,6 +1,6 @@
 import { METHODS, type Method, type Wakeline } from "./api";
 import { type Client, start } from "./client";
-import { guarded, warn } from "./guard";
+import { guarded, listen, warn } from "./guard";
 import { type Options, readOptions } from "./options";
 
 // Calls before init; a page that never calls it must not fill the memory.
@@ -29,7 +29,7 @@ export function createWakeline(ownOrigin: string): Wakeline {
     readOptions(options, ownOrigin);
     begun = true;
     // A page that is only prepared was not seen by anybody.
-    if (document.prerendering) document.addEventListener("prerenderingchange", guarded(() => begin(options)));
+    if (document.prerendering) listen(document, "prerenderingchange", () => begin(options));
     else begin(options);
   }
 

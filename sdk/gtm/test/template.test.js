@@ -111,11 +111,20 @@ test("a choice on the consent banner reaches the SDK's queue, in order", () => {
   page.choose("analytics_storage", false);
   page.choose("ad_storage", false);
   assert.deepEqual(page.window.wakeline.slice(1), [
-    ["consent", { analytics: true, marketing: false }],
-    ["consent", { analytics: true, marketing: true }],
-    ["consent", { analytics: false, marketing: true }],
-    ["consent", { analytics: false, marketing: false }],
+    ["consent", { analytics: true, advertising: false }],
+    ["consent", { analytics: true, advertising: true }],
+    ["consent", { analytics: false, advertising: true }],
+    ["consent", { analytics: false, advertising: false }],
   ]);
+});
+
+test("no choice on a consent banner says anything about mails", () => {
+  const types = ["analytics_storage", "ad_storage", "ad_user_data", "ad_personalization"];
+  const { page } = fire(template, INIT, new Page({ granted: Object.fromEntries(types.map((type) => [type, true])) }));
+  for (const type of types) page.choose(type, false);
+  const told = page.window.wakeline.filter(([method]) => method === "consent").map(([, categories]) => categories);
+  assert.ok(told.length > 1);
+  for (const categories of told) assert.deepEqual(Object.keys(categories).sort(), ["advertising", "analytics"]);
 });
 
 test("events that fire before Initialize wait in the same queue", () => {
@@ -130,7 +139,7 @@ test("a choice after the SDK was loaded reaches the SDK", () => {
   const seen = [];
   page.window.wakeline.push = (call) => seen.push(call);
   page.choose("analytics_storage", true);
-  assert.deepEqual(seen, [["consent", { analytics: true, marketing: false }]]);
+  assert.deepEqual(seen, [["consent", { analytics: true, advertising: false }]]);
 });
 
 test("a queue that the SDK has taken over is pushed to, not replaced", () => {

@@ -25,8 +25,8 @@ const tell = (method, ...values) => wakeline.push([method, ...values]);
 
 function identify() {
   const { id, email, firstName, marketing } = user();
-  tell("consent", { analytics: true, marketing });
   tell("identify", id, { email, ...(firstName && { firstName }) });
+  tell("consent", { analytics: true, marketing }); // Afterwards, as it is the word of this person.
 }
 
 /** The list in the corner: what was told, and what the collector answered. */
