@@ -50,8 +50,10 @@ fix: install ## Format Python and SQL
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --processes 2 dbt_project/models dbt_project/tests
 
-bench: install ## Measure latency and throughput; writes benchmarks/results
+bench: install ## Measure latency and throughput of all, the collector and the browser SDK; writes benchmarks/results
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/collector.py
+	$(BIN)/python benchmarks/sdk.py
 
 lock: ## Pin the dependencies again
 	$(BIN)/pip install --quiet uv

@@ -1,8 +1,9 @@
-"""`make bench`: how long an event takes to its mail, and how many events a second the whole stack takes.
+"""Run by `make bench`: how long an event takes to its mail, and how many events a second the whole stack takes.
 
 Starts a fresh stack, offers it one rate after the other, each as an open loop from a process of its own, until one
 is too much, and writes results/latest.json and results/latest.md. It asserts no time: the exit code is 1 only when
 something happened that must never happen, such as a lost event, an order mailed twice, or a process that died.
+`make bench` then runs collector.py and sdk.py, which measure the collector and the browser SDK alone.
 """
 
 import os

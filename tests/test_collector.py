@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from wakeline.clock import system_clock
+from wakeline.collector import body
 from wakeline.collector.app import create_app
-from wakeline.collector.body import gunzip
+from wakeline.collector.body import MAX_GZIP_MEMBERS, gunzip
+from wakeline.collector.connection import MAX_HEAD_BYTES
 from wakeline.collector.envelope import Batch, to_events
 from wakeline.collector.images import GIF
 from wakeline.collector.refused import RefusedError
@@ -39,6 +42,8 @@ from wakeline.streams.protocol import Record, partition_of
 WRITE_KEY = "the-write-key"
 NOW_MS = 1_700_000_000_000
 TRACK = {"type": "track", "event": "Product Viewed", "anonymousId": "ann", "messageId": "m1"}
+#: Bytes that TRACK takes while it waits, and less than those of another body.
+ROOM_FOR_ONE = 400
 
 json_values = st.recursive(
     st.none()
@@ -80,6 +85,32 @@ class HeldBack:
 
     def __exit__(self, *error: object) -> None:
         self.released.set()
+
+
+class CountingZlib:
+    """zlib, which counts what it is given to look at."""
+
+    error = zlib.error
+
+    def __init__(self) -> None:
+        self.given_bytes = 0
+
+    def decompressobj(self, wbits: int) -> Any:
+        return _CountingUnpacker(self, zlib.decompressobj(wbits=wbits))
+
+
+class _CountingUnpacker:
+    def __init__(self, count: CountingZlib, unpacker: Any) -> None:
+        self._count = count
+        self._unpacker = unpacker
+
+    def decompress(self, piece: bytes, max_length: int) -> bytes:
+        self._count.given_bytes += len(piece)
+        found: bytes = self._unpacker.decompress(piece, max_length)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._unpacker, name)
 
 
 @dataclass
@@ -303,6 +334,23 @@ def test_a_gzip_body_of_exactly_the_largest_size_is_taken_and_one_byte_more_is_n
         gunzip(gzip.compress(b"x" * 1_000) + gzip.compress(b"x"), 1_000)
 
 
+@pytest.mark.parametrize("empty", [gzip.compress(b""), gzip.compress(b"", 0)])
+def test_a_gzip_body_of_many_members_is_refused_before_it_costs_anything(
+    collector: Collector, empty: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gunzip(empty * MAX_GZIP_MEMBERS, 1) == b""
+    refused = collector.call(
+        "POST", "/v1/batch", content=empty * 20_000, headers={"Content-Encoding": "gzip"}, auth=None
+    )
+    assert (refused.status_code, error_of(refused)) == (400, "The gzip body has more than 1000 members.")
+    # Without the bound, each of the 20,000 must cost the same, however much stands behind it.
+    monkeypatch.setattr(body, "MAX_GZIP_MEMBERS", 100_000)
+    seen = CountingZlib()
+    monkeypatch.setattr(body, "zlib", seen)
+    assert gunzip(empty * 20_000, 1) == b""
+    assert seen.given_bytes < 20_000 * 20_000
+
+
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
@@ -380,13 +428,13 @@ def test_requests_that_arrive_during_an_append_share_the_next(make_collector: Ma
 
 def test_when_too_much_waits_for_the_stream_a_request_is_asked_to_come_again(make_collector: MakeCollector) -> None:
     held_back = HeldBack()
-    collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": 50})
+    collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": ROOM_FOR_ONE})
 
     async def conversation(client: httpx.AsyncClient) -> None:
         with held_back:
             first = asyncio.create_task(client.post("/v1/track", json=TRACK))
             await asyncio.to_thread(held_back.reached.wait)
-            refused = await client.post("/v1/track", content=b"the body is not looked at")
+            refused = await client.post("/v1/track", content=b"this is not looked at" * 10)
             assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
             assert "wait for the event stream" in error_of(refused)
             held_back.released.set()
@@ -399,7 +447,7 @@ def test_when_too_much_waits_for_the_stream_a_request_is_asked_to_come_again(mak
 
 def test_a_slow_body_is_refused_when_too_much_waits_once_it_is_there(make_collector: MakeCollector) -> None:
     held_back = HeldBack()
-    collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": 50})
+    collector = make_collector(stream_clock=held_back, options={"max_pending_bytes": ROOM_FOR_ONE})
 
     async def conversation(client: httpx.AsyncClient) -> None:
         with held_back:
@@ -529,19 +577,19 @@ def test_without_allowed_origins_nothing_is_said_about_them(collector: Collector
 SERVER_PROCESS = """
 import logging, sys
 from pathlib import Path
-from wakeline.collector.server import serve
+from wakeline.collector import server
 from wakeline.settings import CollectorSettings, Settings
 
 logging.basicConfig(level=logging.INFO)
-collector = CollectorSettings(port=0, write_key="the-write-key")
-serve(Settings(data_dir=Path(sys.argv[1]), collector=collector), lambda: 0)
+collector = CollectorSettings(port=0, write_key="the-write-key", max_connections=int(sys.argv[2]))
+server.serve(Settings(data_dir=Path(sys.argv[1]), collector=collector), lambda: 0)
 """
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def server(folder: Path, max_connections: int = 10_000) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A collector's process and its port; it is killed at the end when it still runs."""
-    command = [sys.executable, "-c", SERVER_PROCESS, str(folder)]
+    command = [sys.executable, "-c", SERVER_PROCESS, str(folder), str(max_connections)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process, int(log_until(process, "The collector listens on").rstrip(".\n").rpartition(":")[2])
@@ -622,6 +670,40 @@ def test_the_log_of_the_server_tells_no_personal_data(tmp_path: Path) -> None:
         assert process.stderr is not None
         log = process.stderr.read()
     assert not [word for word in ("ann", "key", "token", "pixel", "track") if word in log]
+
+
+ENDLESS_HEADS = {
+    "address": b"POST /v1/track?",
+    "header": b"POST /v1/track HTTP/1.1\r\nHost: x\r\nUser-Agent: ",
+    "trailer": b"POST /v1/track HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ",
+}
+
+
+@pytest.mark.parametrize("start", ENDLESS_HEADS.values(), ids=ENDLESS_HEADS)
+def test_a_head_without_end_is_refused(tmp_path: Path, start: bytes) -> None:
+    with server(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port)) as connection:
+        log_until(process, "Application startup complete")
+        connection.sendall(start + b"x" * MAX_HEAD_BYTES)
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 431 ")
+        assert httpx.post(f"http://127.0.0.1:{port}/v1/track", json=TRACK, auth=(WRITE_KEY, "")).status_code == 200
+
+
+def test_a_large_body_and_many_requests_of_a_connection_are_no_head_without_end(tmp_path: Path) -> None:
+    with (
+        server(tmp_path) as (_, port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=(WRITE_KEY, "")) as client,
+    ):
+        for _ in range(5):
+            assert client.post("/v1/track", json={**TRACK, "x": "y" * 200_000}).status_code == 200
+        for _ in range(10):
+            assert client.post("/v1/track", json=TRACK, headers={"X": "y" * 30_000}).status_code == 200
+
+
+def test_more_connections_than_allowed_are_refused(tmp_path: Path) -> None:
+    with server(tmp_path, max_connections=3) as (_, port):
+        url = f"http://127.0.0.1:{port}/healthz"
+        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            assert httpx.get(url).status_code == 503
 
 
 def test_a_port_in_use_is_one_sentence_that_names_the_setting(tmp_path: Path) -> None:

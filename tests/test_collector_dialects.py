@@ -152,9 +152,35 @@ def test_a_snowplow_tracker_is_known_by_its_app_id(make_collector: MakeCollector
     assert collector.call("HEAD", "/i", params={**event, "aid": "key-of-shop"}).status_code == 200
     assert collector.call("POST", path, json={"data": [event]}).status_code == 401
     assert collector.call("GET", "/i", params={**event, "aid": "other"}).status_code == 401
-    mixed = collector.call("POST", path, json={"data": [{**event, "aid": "web"}, {**event, "aid": WRITE_KEY}]})
-    assert (mixed.status_code, mixed.json()) == (400, {"error": "The events of one request must be of one source."})
     assert [envelope.source for envelope in collector.envelopes()] == ["shop", "shop"]
+
+
+def test_each_snowplow_event_is_of_the_source_that_its_app_id_belongs_to(make_collector: MakeCollector) -> None:
+    shop = SourceSettings(write_keys=["key-of-shop"], snowplow_app_ids=["web"])
+    collector = make_collector(sections={"sources": {"shop": shop}})
+    app_ids = [{}, {"aid": "web"}, {"aid": WRITE_KEY}, {"aid": ""}, {"aid": "odd"}, {"aid": ["web"]}, {"aid": None}]
+    events: list[Any] = [{"e": "pv", "uid": "u1", "eid": f"e{n}", **one} for n, one in enumerate(app_ids)]
+    answer = collector.call("POST", "/com.snowplowanalytics.snowplow/tp2", json={"data": [*events, "no event"]})
+    assert (answer.status_code, answer.text) == (200, "ok")
+    found = {row.message_id: row.source for row in collector.rows()}
+    assert found == {"": "shop", **{f"e{n}": "shop" for n in range(7)}, "e2": "default"}
+
+
+def test_a_request_with_snowplow_events_of_a_closed_source_is_refused(make_collector: MakeCollector) -> None:
+    closed = SourceSettings(write_keys=["key-of-closed"], snowplow_app_ids=["old"], enabled=False)
+    collector = make_collector(sections={"sources": {"closed": closed}})
+    events = [{"e": "pv", "uid": "u1", "eid": "e1", "aid": aid} for aid in (WRITE_KEY, "old")]
+    answer = collector.call("POST", "/com.snowplowanalytics.snowplow/tp2", json={"data": events})
+    assert (answer.status_code, answer.json()) == (401, {"error": "The source 'closed' is disabled."})
+    assert collector.records() == []
+
+
+def test_no_full_address_of_an_unknown_snowplow_event_is_kept(collector: Collector) -> None:
+    event = {"e": "xx", "aid": WRITE_KEY, "eid": "e1", "uid": "u1", "ip": "198.51.100.9"}
+    collector.call("POST", "/com.snowplowanalytics.snowplow/tp2", json={"data": [event]})
+    collector.call("GET", "/i", params=event)
+    assert [message["context"]["ip"] for message in collector.messages()] == ["198.51.100.0"] * 2
+    assert not [record for record in collector.records() if b"198.51.100.9" in record.value]
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/import", "/v1/b", "/beacon/v1/batch"])
@@ -219,15 +245,32 @@ def test_a_key_of_two_sources_is_an_error(make_collector: MakeCollector, what: s
         make_collector(sections={"sources": sources})
 
 
-def test_the_settings_route_sends_segments_browser_sdk_here(make_collector: MakeCollector) -> None:
-    collector = make_collector(sections={"activation": {"public_url": "https://events.example.com"}})
-    assert collector.call("GET", f"/v1/projects/{WRITE_KEY}/settings").json()["integrations"]["Segment.io"] == {
+@pytest.mark.parametrize("public_url", ["https://events.example.com", "https://events.example.com/"])
+def test_the_settings_route_sends_segments_browser_sdk_here(make_collector: MakeCollector, public_url: str) -> None:
+    collector = make_collector(sections={"activation": {"public_url": public_url}})
+    answer = collector.call("GET", f"/v1/projects/{WRITE_KEY}/settings").json()
+    assert answer["integrations"]["Segment.io"] == {
         "apiKey": WRITE_KEY,
         "apiHost": "events.example.com/v1",
         "protocol": "https",
         "versionSettings": {},
     }
+    assert answer["metrics"] == {"sampleRate": 0}
     assert collector.call("GET", "/v1/projects/nonsense/settings").status_code == 401
+
+
+def test_metrics_of_segments_browser_sdk_are_answered_and_not_kept(collector: Collector) -> None:
+    answer = collector.call("POST", "/v1/m", content=json.dumps({"series": [TRACK]}))
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert collector.records() == []
+
+
+def test_rudderstacks_browser_sdk_is_told_that_there_is_nothing_to_load(collector: Collector) -> None:
+    for carried in ({"params": {"writeKey": WRITE_KEY, "v": "3.34.1"}}, {"auth": (WRITE_KEY, "")}):
+        source = collector.call("GET", "/sourceConfig/", **carried).json()["source"]
+        assert (source["id"], source["enabled"], source["config"], source["destinations"]) == ("default", True, {}, [])
+    assert collector.call("GET", "/sourceConfig/", params={"writeKey": "nonsense"}).status_code == 401
+    assert collector.call("GET", "/sourceConfig/").status_code == 401
 
 
 def test_a_tracking_pixel_is_a_message(collector: Collector) -> None:
@@ -240,6 +283,14 @@ def test_a_tracking_pixel_is_a_message(collector: Collector) -> None:
     assert [(one["type"], one["messageId"]) for one in collector.messages()] == [("page", "m1")] * 3
     for wrong in ("", "!", "bnVsbA==", "e30="):
         assert collector.call("GET", "/v1/pixel/page", params={"data": wrong}).status_code in (400, 401)
+
+
+def test_a_plus_sign_that_a_page_did_not_encode_is_one(collector: Collector) -> None:
+    message = {"writeKey": WRITE_KEY, "anonymousId": "ann", "event": "\u07fb\u07fb\u07fb>>>", "messageId": "m1"}
+    data = base64.b64encode(json.dumps(message, ensure_ascii=False).encode()).decode()
+    assert "+" in data
+    assert collector.call("GET", f"/v1/pixel/track?data={data}").status_code == 200
+    assert collector.messages()[0]["event"] == message["event"]
 
 
 def test_the_context_of_a_batch_goes_for_its_messages(collector: Collector) -> None:

@@ -56,7 +56,15 @@ class CollectorSettings(Section):
     )
     max_batch_bytes: int = Field(512_000, description="A larger request body is answered 413 (the Segment limit).")
     max_pending_bytes: int = Field(
-        67_108_864, description="Bytes waiting for the stream; beyond it requests are answered 429."
+        67_108_864,
+        description="Bytes of bodies being read and of events waiting for the stream; beyond it requests are answered"
+        " 429, and one that is larger by itself 413.",
+    )
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="Open connections, idle ones too; one more is answered 503. Must be below the system's limit of open"
+        " files.",
     )
     max_unread_events: int = Field(
         5_000_000, description="Events in the stream not yet processed; beyond it requests are answered 503."

@@ -20,6 +20,8 @@ async function segment() {
   analytics.page({ anonymousId: "a1", name: "Home", properties: { n: give("page", "", 1001) } });
   analytics.screen({ userId: "u1", name: "Cart", properties: { n: give("screen", "", 1002) } });
   analytics.group({ userId: "u1", groupId: "g1", traits: { n: give("group", "", 1003) } });
+  analytics.alias({ userId: "u2", previousId: "u1" });
+  give("alias", "", 0);
   await analytics.closeAndFlush();
 }
 
@@ -32,6 +34,8 @@ async function rudder() {
   analytics.page({ anonymousId: "a1", name: "Home", properties: { n: give("page", "", 1001) } });
   analytics.screen({ userId: "u1", name: "Cart", properties: { n: give("screen", "", 1002) } });
   analytics.group({ userId: "u1", groupId: "g1", traits: { n: give("group", "", 1003) } });
+  analytics.alias({ userId: "u2", previousId: "u1" });
+  give("alias", "", 0);
   await analytics.flush();
 }
 

@@ -41,6 +41,8 @@ def main(name: str, address: str, write_key: str) -> None:
     client.page("u1", "Shop", "Home", {"n": give("page", "", 1001)})
     client.screen("u1", "Shop", "Cart", {"n": give("screen", "", 1002)})
     client.group("u1", "g1", {"n": give("group", "", 1003)})
+    client.alias("u1", "u2")
+    give("alias", "", 0)
     client.shutdown()
     assert not errors, errors
     print(json.dumps(given))  # noqa: T201 - the answer to whoever started this

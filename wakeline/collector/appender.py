@@ -11,7 +11,15 @@ from wakeline.streams.protocol import EventStream
 # events whose append could prove it well again.
 FAILURE_MEMORY_MS = 10_000
 
+# What Python needs for an event besides its texts.
+_OBJECT_BYTES = 200
+
 _logger = logging.getLogger(__name__)
+
+
+def size_of(events: list[tuple[str, bytes]]) -> int:
+    """The memory that events take while they wait."""
+    return sum(len(key) + len(value) + _OBJECT_BYTES for key, value in events)
 
 
 class Appender:
@@ -28,7 +36,9 @@ class Appender:
 
     async def append(self, events: list[tuple[str, bytes]]) -> None:
         """Returns once the events are durable; raises StreamError when they are not."""
-        size = sum(len(value) for _, value in events)
+        if not events:
+            return
+        size = size_of(events)
         durable = asyncio.get_running_loop().create_future()
         self._waiting.append((events, durable))
         self.waiting_bytes += size

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from wakeline.clock import Clock
 from wakeline.collector.appender import Appender
-from wakeline.collector.refused import try_again
+from wakeline.collector.refused import RefusedError, try_again
 from wakeline.errors import WakelineError
 from wakeline.settings import CollectorSettings
 
@@ -53,16 +54,49 @@ class UnreadGauge:
 
 
 class Gate:
-    """Decides whether a request may come in."""
+    """Decides whether a request may come in, and knows how much memory those take that are in.
+
+    Bodies that are being read and events that wait for the stream share `max_pending_bytes`.
+    """
 
     def __init__(self, settings: CollectorSettings, appender: Appender, unread: UnreadGauge) -> None:
         self._settings = settings
         self._appender = appender
         self._unread = unread
+        self._reading_bytes = 0
 
     def check(self) -> None:
         """Raises RefusedError: 429 when too much waits for the stream, 503 when too much in it is unread."""
-        if self._appender.waiting_bytes > self._settings.max_pending_bytes:
-            raise try_again(429, "Too many events wait for the event stream.", PENDING_RETRY_SECONDS)
+        self._require_room(0)
         if self._unread.count() > self._settings.max_unread_events:
             raise try_again(503, "Too many events wait to be processed.", UNREAD_RETRY_SECONDS)
+
+    def check_room(self, size: int) -> None:
+        """Raises RefusedError when so many bytes cannot wait for the stream: 429, or 413 when they never could."""
+        if size > self._settings.max_pending_bytes:
+            raise RefusedError(413, f"The events come to {size} bytes; send smaller batches.")
+        self._require_room(size)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int], None]]:
+        """While a body is read; what this gives is called with the size of each piece.
+
+        Raises RefusedError (429) when there is no room for it.
+        """
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            self._require_room(size)
+            held += size
+            self._reading_bytes += size
+
+        try:
+            yield hold
+        finally:
+            self._reading_bytes -= held
+
+    def _require_room(self, size: int) -> None:
+        pending = self._appender.waiting_bytes + self._reading_bytes + size
+        if pending > self._settings.max_pending_bytes:
+            raise try_again(429, "Too many events wait for the event stream.", PENDING_RETRY_SECONDS)

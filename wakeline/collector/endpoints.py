@@ -5,7 +5,7 @@ An endpoint differs from another only in the shape of its body; see `MESSAGE_PAT
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -16,9 +16,9 @@ from wakeline.collector.auth import key_of_body, key_of_request
 from wakeline.collector.body import read_body
 from wakeline.collector.envelope import Batch, parse_batch, parse_message, parse_object
 from wakeline.collector.images import GIF
-from wakeline.collector.intake import Intake
+from wakeline.collector.intake import Intake, Sourced
 from wakeline.collector.refused import RefusedError
-from wakeline.collector.snowplow import app_ids, parse_snowplow, to_message
+from wakeline.collector.snowplow import app_id, by_source, parse_snowplow
 from wakeline.collector.sources import Sources
 from wakeline.collector.visitor import describe, visitor_of
 from wakeline.settings import CollectorSettings
@@ -36,6 +36,10 @@ PIXEL_PATH = "/v1/pixel/{}"
 SNOWPLOW_POST_PATH = "/com.snowplowanalytics.snowplow/tp2"
 SNOWPLOW_GET_PATH = "/i"
 SETTINGS_PATH = "/v1/projects/{write_key}/settings"
+#: Segment's browser SDK tells how it fares.
+METRICS_PATH = "/v1/m"
+#: RudderStack's browser SDK asks what to do.
+SOURCE_CONFIG_PATH = "/sourceConfig/"
 
 
 class Endpoints:
@@ -45,7 +49,7 @@ class Endpoints:
         self._settings = settings
         self._sources = sources
         self._intake = intake
-        self._api_host = api_host
+        self._api_host = api_host.rstrip("/")
 
     def routes(self) -> list[Route]:
         return [
@@ -56,6 +60,8 @@ class Endpoints:
             Route(SNOWPLOW_POST_PATH, self._snowplow_post, methods=["POST"]),
             Route(SNOWPLOW_GET_PATH, self._snowplow_get, methods=["GET"]),
             Route(SETTINGS_PATH, self._segment_settings, methods=["GET"]),
+            Route(METRICS_PATH, self._segment_metrics, methods=["POST"]),
+            Route(SOURCE_CONFIG_PATH, self._rudder_config, methods=["GET"]),
         ]
 
     def _message_route(self, path: str, message_type: str) -> Route:
@@ -67,7 +73,7 @@ class Endpoints:
 
     async def _batch(self, request: Request) -> Response:
         """Many messages: `{"batch": [...], "sentAt": ...}`."""
-        return await self._collect(request, parse_batch)
+        return await self._collect(request, lambda content: parse_batch(content, self._settings.max_batch_bytes))
 
     def _pixel(self, message_type: str) -> Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -80,7 +86,7 @@ class Endpoints:
                 self._intake.check()
                 content = parse_object(_decoded(request.query_params.get("data", "")))
                 source = self._sources.of_key(key_of_request(request) or key_of_body(content))
-                await self._append(request, parse_message(content, message_type), source, received_at_ms)
+                await self._take(request, [(parse_message(content, message_type), source)], received_at_ms)
             return Response(GIF, media_type="image/gif", headers={"Cache-Control": "no-store"})
 
         return endpoint
@@ -89,28 +95,23 @@ class Endpoints:
         """Many Snowplow events."""
         received_at_ms = self._intake.clock()
         self._intake.check()
-        content = parse_object(await read_body(request, self._settings.max_batch_bytes))
-        batch = parse_snowplow(content, self._settings.snowplow_heartbeat_seconds)
-        source = self._one_source(app_ids(content) or {""})
-        await self._append(request, batch, source, received_at_ms)
+        await self._take(request, self._snowplow_batches(await self._body(request)), received_at_ms)
         return PlainTextResponse("ok")
+
+    def _snowplow_batches(self, body: bytes) -> list[Sourced]:
+        return self._by_app_id(parse_snowplow(parse_object(body)))
+
+    def _by_app_id(self, events: Sequence[Any]) -> list[Sourced]:
+        sources = self._sources.of_app_ids([app_id(event) for event in events])
+        return by_source(events, sources, self._settings.snowplow_heartbeat_seconds)
 
     async def _snowplow_get(self, request: Request) -> Response:
         """One Snowplow event in the query."""
         if request.method == "GET":
             received_at_ms = self._intake.clock()
             self._intake.check()
-            event = dict(request.query_params)
-            source = self._one_source({event.get("aid", "")})
-            message = to_message(event, self._settings.snowplow_heartbeat_seconds)
-            await self._append(request, Batch([message], None), source, received_at_ms)
+            await self._take(request, self._by_app_id([dict(request.query_params)]), received_at_ms)
         return Response(GIF, media_type="image/gif", headers={"Cache-Control": "no-store"})
-
-    def _one_source(self, app_ids: set[str]) -> str:
-        sources = {self._sources.of_app_id(app_id) for app_id in app_ids}
-        if len(sources) > 1:
-            raise RefusedError(400, "The events of one request must be of one source.")
-        return sources.pop()
 
     async def _segment_settings(self, request: Request) -> Response:
         """What Segment's browser SDK asks its CDN before it sends anything."""
@@ -118,7 +119,18 @@ class Endpoints:
         self._sources.of_key(write_key)
         scheme, _, host = self._api_host.rpartition("://")
         segment = {"apiKey": write_key, "apiHost": f"{host}/v1", "protocol": scheme, "versionSettings": {}}
-        return JSONResponse({"integrations": {"Segment.io": segment}, "plan": {}})
+        # Browsers would else tell Segment's own host how they fare.
+        return JSONResponse({"integrations": {"Segment.io": segment}, "plan": {}, "metrics": {"sampleRate": 0}})
+
+    async def _segment_metrics(self, request: Request) -> Response:
+        """For pages that ask for metrics all the same: nothing of it is kept."""
+        return JSONResponse({"success": True})
+
+    async def _rudder_config(self, request: Request) -> Response:
+        """What RudderStack's browser SDK asks before it sends anything: a source with nothing for the page to do."""
+        name = self._sources.of_key(key_of_request(request))
+        source = {"id": name, "name": name, "workspaceId": "", "enabled": True, "config": {}, "destinations": []}
+        return JSONResponse({"source": source})
 
     async def _collect(self, request: Request, parse: Callable[[dict[str, Any]], Batch]) -> Response:
         received_at_ms = self._intake.clock()
@@ -126,20 +138,29 @@ class Endpoints:
         if key is not None:
             self._sources.of_key(key)  # Before the body costs anything.
         self._intake.check()
-        content = parse_object(await read_body(request, self._settings.max_batch_bytes))
-        source = self._sources.of_key(key if key is not None else key_of_body(content))
-        await self._append(request, parse(content), source, received_at_ms)
+        await self._take(request, self._parsed(await self._body(request), key, parse), received_at_ms)
         return JSONResponse({"success": True})
 
-    async def _append(self, request: Request, batch: Batch, source: str, received_at_ms: int) -> None:
+    async def _body(self, request: Request) -> bytes:
+        with self._intake.reading() as hold:
+            return await read_body(request, self._settings.max_batch_bytes, hold)
+
+    def _parsed(self, body: bytes, key: str | None, parse: Callable[[dict[str, Any]], Batch]) -> list[Sourced]:
+        content = parse_object(body)
+        source = self._sources.of_key(key if key is not None else key_of_body(content))
+        return [(parse(content), source)]
+
+    # Not a coroutine: one would keep the body and the messages until they are durable, and nobody counts those.
+    def _take(self, request: Request, batches: Sequence[Sourced], received_at_ms: int) -> Awaitable[None]:
         visitor = visitor_of(request, self._settings.trusted_proxies)
-        for message in batch.messages:
-            describe(message, visitor)
-        self._intake.check()  # Again, because slow bodies of many requests may have come in meanwhile.
-        await self._intake.accept(batch, source, received_at_ms)
+        for batch, _ in batches:
+            for message in batch.messages:
+                describe(message, visitor)
+        return self._intake.take(batches, received_at_ms)
 
 
 def _decoded(data: str) -> bytes:
+    data = data.replace(" ", "+")  # A plus sign that was not encoded for the query.
     try:
         return base64.b64decode(data.replace("-", "+").replace("_", "/") + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError) as error:

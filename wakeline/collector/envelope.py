@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from wakeline.collector.deep import READ_LEVELS, WRITE_LEVELS, deep_recursion
 from wakeline.collector.refused import RefusedError
 from wakeline.collector.wellformed import utf8
 from wakeline.events import Envelope, encode, stream_key
@@ -20,6 +21,9 @@ MAX_SENT_AT_CHARACTERS = 64
 
 #: The Segment limit.
 MAX_BATCH_MESSAGES = 2_500
+
+#: A batch's context becomes part of each message: together they may come to so many times a body's largest size.
+MAX_CONTEXT_GROWTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def parse_batch(content: dict[str, Any]) -> Batch:
+def parse_batch(content: dict[str, Any], max_bytes: int) -> Batch:
     """Take apart `{"batch": [...], "sentAt": ..., "context": ...}`; raises RefusedError (400) with what is wrong.
+
+    `max_bytes` is the largest size of a body; a context that would make many times that of it is refused (413).
 
     A context of the batch goes for every message, as far as the message has none of its own
     (https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#batch).
@@ -57,11 +63,12 @@ def parse_batch(content: dict[str, Any]) -> Batch:
     messages = content.get("batch")
     if not isinstance(messages, list):
         raise RefusedError(400, "The body has no list 'batch'.")
+    messages = messages_of(messages)
     context = content.get("context")
     if isinstance(context, dict):
-        _require_sound(context)
+        _require_sound(context, len(messages), max_bytes)
         messages = [_with_context(message, context) for message in messages]
-    return Batch(messages_of(messages), _sent_at(content))
+    return Batch(messages, _sent_at(content))
 
 
 def parse_message(content: dict[str, Any], message_type: str) -> Batch:
@@ -81,10 +88,13 @@ def messages_of(messages: list[Any]) -> list[Any]:
     return messages
 
 
-def _require_sound(context: dict[str, Any]) -> None:
+def _require_sound(context: dict[str, Any], messages: int, max_bytes: int) -> None:
     # It becomes part of every message: one that landing cannot read would put them all into quarantine.
+    written = _dump({"context": context})
+    if len(written) * messages > MAX_CONTEXT_GROWTH * max_bytes:
+        raise RefusedError(413, "The batch's context is too large for its many messages; send smaller batches.")
     try:
-        orjson.loads(_dump({"context": context}))
+        orjson.loads(written)
     except ValueError as error:
         raise RefusedError(400, f"The batch's context is not valid JSON: {error}.") from error
 
@@ -116,14 +126,16 @@ def _load(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # orjson refuses lone surrogates, but a browser sends one whenever a title is cut within an emoji.
-        return json.loads(body, parse_constant=_refuse_constant)
+        with deep_recursion(READ_LEVELS):
+            return json.loads(body, parse_constant=_refuse_constant)
 
 
 def _dump(message: object) -> bytes:
     try:
         return orjson.dumps(message)
     except orjson.JSONEncodeError:  # A lone surrogate, a huge number, or nested deeper than orjson writes.
-        text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+        with deep_recursion(WRITE_LEVELS):
+            text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
         return text.encode(errors="replace")  # A title cut within an emoji ends in a question mark.
 
 

@@ -9,6 +9,7 @@ import uvicorn
 
 from wakeline.clock import system_clock
 from wakeline.collector.app import create_app
+from wakeline.collector.connection import Connection
 from wakeline.errors import WakelineError
 from wakeline.settings import CollectorSettings, Settings
 from wakeline.streams.factory import open_stream
@@ -38,13 +39,14 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="on",
             access_log=False,  # Addresses carry tokens of persons.
             log_config=None,
             server_header=False,
             proxy_headers=False,
+            limit_concurrency=settings.collector.max_connections,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )

@@ -7,7 +7,7 @@ of `data`, in a GET as the query.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,26 +31,32 @@ _NAMES = {
 Event = Mapping[str, Any]
 
 
-def parse_snowplow(content: Mapping[str, Any], engaged_seconds: float) -> Batch:
-    """The messages of a `tp2` body, in order; raises RefusedError (400).
-
-    `engaged_seconds` is what a page ping stands for: the tracker's `heartbeatDelay`, which it does not send.
-    """
+def parse_snowplow(content: Mapping[str, Any]) -> list[Any]:
+    """The events of a `tp2` body, in order; raises RefusedError (400, 413)."""
     data = content.get("data")
     if not isinstance(data, list):
         raise RefusedError(400, "The body has no list 'data'.")
-    return Batch([to_message(event, engaged_seconds) for event in messages_of(data)], None)
+    return messages_of(data)
 
 
-def app_ids(content: Mapping[str, Any]) -> set[str]:
-    """The app ids (`aid`) of the events in a `tp2` body; a tracker without one has an empty one."""
-    data = content.get("data")
-    events = data if isinstance(data, list) else []
-    return {_text(event, "aid") for event in events if isinstance(event, dict)}
+def app_id(event: Any) -> str:
+    """The app id (`aid`) of an event; an empty text when it has none."""
+    return _text(event, "aid") if isinstance(event, dict) else ""
+
+
+def by_source(events: Sequence[Any], sources: Sequence[str], engaged_seconds: float) -> list[tuple[Batch, str]]:
+    """The messages of events, by the source of each; `engaged_seconds` is as for `to_message`."""
+    found: dict[str, list[Any]] = {}
+    for event, source in zip(events, sources, strict=True):
+        found.setdefault(source, []).append(to_message(event, engaged_seconds))
+    return [(Batch(messages, None), source) for source, messages in found.items()]
 
 
 def to_message(event: Any, engaged_seconds: float) -> Any:
-    """The Segment message of one event; what is not an object stays as it is and is quarantined later."""
+    """The Segment message of one event; what is not an object stays as it is and is quarantined later.
+
+    `engaged_seconds` is what a page ping stands for: the tracker's `heartbeatDelay`, which it does not send.
+    """
     if not isinstance(event, dict):
         return event
     message = _KINDS.get(_text(event, "e"), _unknown)(event)
@@ -115,7 +121,7 @@ def _self_describing(event: Event) -> dict[str, Any]:
     inner = described.get("data") if isinstance(described, dict) else None
     if not isinstance(inner, dict):
         return _unknown(event)
-    schema, data = str(inner.get("schema", "")), inner.get("data")
+    schema, data = _text(inner, "schema"), inner.get("data")
     name = schema.removeprefix("iglu:").split("/")[1] if schema.count("/") >= 1 else schema
     properties = data if isinstance(data, dict) else {"data": data}
     title = _NAMES.get(name, name.replace("_", " ").title())
@@ -148,7 +154,9 @@ def _transaction_item(event: Event) -> dict[str, Any]:
 
 
 def _unknown(event: Event) -> dict[str, Any]:
-    return {"type": "track", "event": "Snowplow Event", "properties": dict(event)}
+    # The address is in the context, cut.
+    properties = {name: value for name, value in event.items() if name != "ip"}
+    return {"type": "track", "event": "Snowplow Event", "properties": properties}
 
 
 _KINDS: dict[str, Callable[[Event], dict[str, Any]]] = {

@@ -39,7 +39,8 @@ def visitor_of(request: Request, trusted_proxies: Sequence[Network]) -> Visitor:
         return Visitor()
     peer = request.client.host if request.client else ""
     forwarded = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]
-    return Visitor(_client_ip([*forwarded, peer], trusted_proxies), utf8(headers.get("user-agent", "")))
+    agent = utf8(headers.get("user-agent", ""))[:_MAX_AGENT_CHARACTERS]  # It is added to every message of a batch.
+    return Visitor(_client_ip([*forwarded, peer], trusted_proxies), agent)
 
 
 def describe(message: Any, visitor: Visitor) -> None:
@@ -70,7 +71,8 @@ def truncated_ip(text: str) -> str:
 def _added(given: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
     added: dict[str, Any] = {}
     if "ip" in given:
-        added["ip"] = truncated_ip(str(given["ip"]))
+        ip = given["ip"]
+        added["ip"] = truncated_ip(ip) if isinstance(ip, str) else ""
     elif visitor.ip:
         added["ip"] = truncated_ip(visitor.ip)
     agent = given.get("userAgent")

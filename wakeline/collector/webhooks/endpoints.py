@@ -32,12 +32,13 @@ def webhook_routes(settings: Settings, intake: Intake, fetch: Fetch) -> list[Rou
             raise RefusedError(404, f"There is no webhook '{name}'; add a table [webhooks.{name}] to the settings.")
         received_at_ms = intake.clock()
         intake.check()
-        body = await read_body(request, MAX_BODY_BYTES)
         # Not request.url, which is an error for a query that is not UTF-8.
         query = request.scope["query_string"].decode("latin-1")
         url = f"{public_url}{request.scope['path']}{f'?{query}' if query else ''}"
-        answer = await webhook.receive(WebhookRequest(dict(request.headers), body, url, received_at_ms))
-        await intake.accept(Batch(answer.messages, None), name, received_at_ms)
+        with intake.reading() as hold:
+            body = await read_body(request, MAX_BODY_BYTES, hold)
+            answer = await webhook.receive(WebhookRequest(dict(request.headers), body, url, received_at_ms))
+        await intake.take([(Batch(answer.messages, None), name)], received_at_ms)
         return Response(answer.body, media_type=answer.media_type)
 
     return [Route(PATH, receive, methods=["POST"])]
