@@ -63,8 +63,8 @@ class CollectorSettings(Section):
     max_connections: int = Field(
         10_000,
         ge=1,
-        description="Open connections, idle ones too; one more is answered 503. Must be below the system's limit of open"
-        " files.",
+        description="Open connections, idle ones too; one more is answered 503. Must be below the system's limit of"
+        " open files.",
     )
     max_unread_events: int = Field(
         5_000_000, description="Events in the stream not yet processed; beyond it requests are answered 503."
