@@ -56,6 +56,7 @@ def test_from_a_look_at_sneakers_to_the_mail_and_to_the_opt_out_in_it(
 
     log_in(shop, home)
     look_around(shop, f"{home}/shop/sneakers", until=lambda: outbox.locator(".row").count() > 0)
+    assert {"Product Viewed received", "Page Engaged received"} <= told(shop)
     open_first_mail(outbox)
     profile = the_send(stack)["profile_id"]
 
@@ -111,6 +112,12 @@ def look_around(shop: Page, address: str, until: Callable[[], bool]) -> None:
         shop.mouse.move(100 + step % 50, 300)
         shop.wait_for_timeout(MAIL_MS / _STEPS)
     pytest.fail("No mail came.")
+
+
+def told(shop: Page) -> set[str]:
+    """The lines of the list in the shop's corner: what was sent, and what the collector answered."""
+    lines = shop.locator("#feed-list li").all()
+    return {" ".join(line.locator("span").all_text_contents()) for line in lines}
 
 
 def open_first_mail(outbox: Page) -> None:

@@ -29,22 +29,31 @@ function identify() {
   tell("consent", { analytics: true, marketing }); // Afterwards, as it is the word of this person.
 }
 
-/** The list in the corner: what was told, and what the collector answered. */
-function show({ detail: { status, events } }) {
-  const outcome = { 0: "waiting", 200: "received" }[status] ?? `refused (${status})`;
+/** The list in the corner: what wakeline.js has sent, and what the collector answered. */
+function show(events, status) {
   byId("feed-dot").className = status === 200 ? "dot fine" : "dot failed";
-  if (status !== 200) return;
+  if (!status) return; // Nobody answered; the same events come again.
   byId("feed-count").textContent = Number(byId("feed-count").textContent) + events.length;
   for (const message of events) {
     const line = document.createElement("li");
-    for (const text of [message.event ?? message.type, outcome]) {
+    for (const text of [message.event ?? message.type, status === 200 ? "received" : `refused (${status})`]) {
       line.appendChild(document.createElement("span")).textContent = text;
     }
     byId("feed-list").prepend(line);
   }
   while (byId("feed-list").children.length > FEED_LENGTH) byId("feed-list").lastChild.remove();
 }
-addEventListener("wakeline:answer", show);
+
+// wakeline.js keeps its requests to itself; this page looks over its shoulder.
+const send = window.fetch;
+window.fetch = async (address, options) => {
+  const answer = send(address, options);
+  if (new URL(address, location.href).pathname === "/v1/batch") {
+    const { batch } = JSON.parse(options.body);
+    answer.then(({ status }) => show(batch, status), () => show(batch, 0));
+  }
+  return answer;
+};
 
 // The cart
 
