@@ -1,0 +1,153 @@
+"""Imitations of Kinesis: `ministack` is quick, `kinesis-local` keeps closed shards when they split and merge."""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+
+from support.brokers import BROKERS, BrokerProcess, require, started
+from support.ports import free_ports
+from support.stack import await_that
+
+KINESIS_LOCAL = BROKERS / "kinesis" / "node_modules" / "kinesis-local"
+REGION = "us-east-1"
+#: Neither server checks them, and nothing of the machine's own is ever sent to one.
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+_PRELOAD = BROKERS / "kinesis" / "loopback.cjs"
+_ACTIVE_SECONDS = 20
+
+
+class KinesisServer(BrokerProcess):
+    """What both of them offer."""
+
+    _health: str
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # The second one is for listeners that cannot be turned off.
+        self._port, self._other_port = free_ports(2)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it answers, also after a restart."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def client(self, **settings: Any) -> Any:
+        """A boto3 client, which the caller closes."""
+        config = Config(**{"retries": {"total_max_attempts": 1}, "proxies": {}, **settings})
+        return boto3.client("kinesis", endpoint_url=self.endpoint_url, region_name=REGION, config=config, **CREDENTIALS)
+
+    def create_stream(self, stream: str, shards: int = 1) -> None:
+        """Returns when it is active."""
+        client = self.client()
+        try:
+            client.create_stream(StreamName=stream, ShardCount=shards)
+            self.await_active(client, stream)
+        finally:
+            client.close()
+
+    def await_active(self, client: Any, stream: str) -> None:
+        """Returns when the last change of the stream's shards is through."""
+
+        def is_active() -> bool:
+            described = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+            return bool(described["StreamStatus"] == "ACTIVE")
+
+        await_that(f"stream {stream} is active", is_active, _ACTIVE_SECONDS)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(self.endpoint_url + self._health, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+
+class Ministack(KinesisServer):
+    """The Python one: its state survives `stop`, and not `kill`."""
+
+    name = "ministack"
+    _health = "/_ministack/health"
+
+    def _command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "ministack"]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self._port),
+            "SERVICES": "kinesis",
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "LOG_LEVEL": "WARNING",
+            "MINISTACK_REGION": REGION,
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self.folder / "state"),
+            "TMPDIR": str(self.folder),
+        }
+
+
+class KinesisLocal(KinesisServer):
+    """The Node.js one: `stop` waits for clients to close; if `persistent`, what is a second old outlives `kill`."""
+
+    name = "kinesis-local"
+    _health = "/healthcheck"
+
+    def __init__(self, folder: Path, *, persistent: bool = False) -> None:
+        super().__init__(folder)
+        self._persistent = persistent
+
+    def _command(self) -> Sequence[str]:
+        return ["node", "--require", str(_PRELOAD), "main.js"]
+
+    def _working_folder(self) -> Path:
+        return KINESIS_LOCAL  # It reads its certificate from there.
+
+    def _environment(self) -> Mapping[str, str]:
+        return {
+            "KINESIS_MOCK_PLAIN_PORT": str(self._port),
+            "KINESIS_MOCK_TLS_PORT": str(self._other_port),
+            "AWS_REGION": REGION,
+            "LOG_LEVEL": "ERROR",
+            # All of it is written each time: seconds for a few megabytes.
+            "SHOULD_PERSIST_DATA": str(self._persistent).lower(),
+            "PERSIST_PATH": str(self.folder / "state"),
+            "PERSIST_INTERVAL": "500ms",
+            # AWS takes seconds for each; nothing is learnt from the default of half a second.
+            **{f"{change}_DURATION": "50ms" for change in _CHANGES},
+        }
+
+
+_CHANGES = ("CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT")
+
+
+@contextmanager
+def open_ministack(folder: Path) -> Iterator[Ministack]:
+    """A server that runs; without it the test is skipped, or fails where brokers are required."""
+    require(None if find_spec("ministack") else "ministack is not installed; run 'make install'.")
+    with started(Ministack(folder)) as server:
+        yield server
+
+
+@contextmanager
+def open_kinesis_local(folder: Path, *, persistent: bool = False) -> Iterator[KinesisLocal]:
+    """A server that runs; without it the test is skipped, or fails where brokers are required."""
+    require(kinesis_local_missing())
+    with started(KinesisLocal(folder, persistent=persistent)) as server:
+        yield server
+
+
+def kinesis_local_missing() -> str | None:
+    """Why there is no kinesis-local to be had, if there is none."""
+    if shutil.which("node") is None:
+        return "Node.js is not installed; kinesis-local needs it."
+    if not KINESIS_LOCAL.is_dir():
+        return "kinesis-local is not installed; run 'make brokers'."
+    return None
