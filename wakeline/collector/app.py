@@ -23,6 +23,7 @@ from wakeline.collector.webhooks.fetching import Fetch, fetch
 from wakeline.errors import ConfigError
 from wakeline.settings import Settings, load_secrets
 from wakeline.streams.protocol import EventStream
+from wakeline.streams.spool import SpooledStream
 
 
 def random_id() -> str:
@@ -55,7 +56,7 @@ def create_app(
             *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
             *MailEndpoints(settings, signing_key, intake).routes(),
             *webhook_routes(settings, intake, fetch),
-            *service_routes(intake),
+            *service_routes(intake, stream.spooled if isinstance(stream, SpooledStream) else dict),
         ],
         middleware=_middleware(settings.collector.allowed_origins),
         exception_handlers=ANSWERED_ERRORS,

@@ -12,7 +12,7 @@ from wakeline.collector.app import create_app
 from wakeline.collector.connection import Connection
 from wakeline.errors import WakelineError
 from wakeline.settings import CollectorSettings, Settings
-from wakeline.streams.factory import open_stream
+from wakeline.streams.factory import open_collector_stream
 
 # Longer than the 60 s after which load balancers drop idle connections: the collector must not be the one
 # that closes a connection just as a request comes in.
@@ -35,7 +35,7 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
     cannot be opened.
     """
     with _listen(settings.collector) as listener:
-        app = create_app(settings, open_stream(settings, system_clock), system_clock, unread_events)
+        app = create_app(settings, open_collector_stream(settings, system_clock), system_clock, unread_events)
         config = uvicorn.Config(
             app,
             loop="uvloop",

@@ -1,5 +1,6 @@
 """What the collector serves besides taking events: the browser SDK, its own description and its health."""
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def openapi_document() -> dict[str, Any]:
     return document
 
 
-def service_routes(intake: Intake) -> list[Route]:
-    """Routes that need no write key and take no events."""
+def service_routes(intake: Intake, spooled: Callable[[], Mapping[str, object]]) -> list[Route]:
+    """Routes that need no write key and take no events; `spooled` is what waits on this machine, as health shows it."""
 
     def script(request: Request) -> Response:
         """The browser SDK, or the snippet that loads it."""
@@ -45,10 +46,10 @@ def service_routes(intake: Intake) -> list[Route]:
         return JSONResponse(openapi_document())
 
     async def health(request: Request) -> Response:
-        """200 while events can be appended as far as known, else 503 with the reason."""
+        """200 while events are taken as far as known, to the stream or to the spool, else 503 with the reason."""
         failure = intake.failure()
         if failure is None:
-            return JSONResponse({"status": "ok"})
+            return JSONResponse({"status": "ok", **spooled()})
         return JSONResponse({"status": "failing", "error": str(failure)}, 503)
 
     return [
