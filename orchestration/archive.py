@@ -1,0 +1,143 @@
+"""The archive of every received event, and the way back from it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from clickhouse_connect.driver.client import Client
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from orchestration.configuration import settings
+from wakeline.archive.begun import BegunParts
+from wakeline.archive.factory import open_store
+from wakeline.archive.hours import HOUR_MS, hour_start
+from wakeline.archive.pausing import LanePause
+from wakeline.archive.restoring import Restored, Restorer
+from wakeline.archive.store import Store
+from wakeline.archive.writing import archive_hours as write_hours
+from wakeline.clock import system_clock
+from wakeline.database import open_database
+from wakeline.errors import ArchiveError
+from wakeline.pipeline.factory import lane_store
+from wakeline.warehouse.client import connect
+
+ARCHIVE = dg.AssetKey("archive")
+
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class ArchiveConfig(dg.Config):
+    """What a run of `archive_hours` looks at."""
+
+    hours_back: int | None = Field(
+        None, description="How many hours back rows are looked for that the archive lacks; empty: archive.hours_back."
+    )
+
+
+class RestoreConfig(dg.Config):
+    """What a run of `restore_hours` restores."""
+
+    from_hour: str = Field(description="First hour to restore, UTC, e.g. 2026-11-25T14:00; by the time of the append.")
+    to_hour: str = Field(description="Last hour to restore; the same as from_hour for one hour.")
+    dry_run: bool = Field(
+        True, description="true only says, for every hour, how many rows the archive and landing have; false inserts."
+    )
+
+
+def s3_resource() -> S3Resource:
+    """S3 as the settings have it; credentials are those of the AWS environment. Asked only for a bucket."""
+    archive = settings().archive
+    return S3Resource(region_name=archive.region or None, endpoint_url=archive.endpoint_url or None)
+
+
+@dg.asset(
+    key=ARCHIVE,
+    deps=[dg.AssetKey("landing")],
+    group_name="archive",
+    kinds={"parquet"},
+    description="Every received event as Parquet, one file for each hour of the stream; again when rows come late.",
+)
+def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Resource) -> dg.MaterializeResult[None]:
+    hours_back = config.hours_back or settings().archive.hours_back
+    end_ms = system_clock() + HOUR_MS
+    with _parts(s3.get_client) as (client, store):
+        if not settings().archive.enabled:
+            context.log.info("Nothing is archived: archive.enabled is false")
+            return dg.MaterializeResult(metadata={"hours": 0})
+        first_ms = end_ms - end_ms % HOUR_MS - hours_back * HOUR_MS
+        written = list(write_hours(client, store, first_ms, end_ms, context.log.info))
+    rows, size = sum(one.rows for one in written), sum(one.size for one in written)
+    return dg.MaterializeResult(metadata={"hours": len(written), "rows": rows, "bytes": size, "archive": str(store)})
+
+
+@dg.op(description="Inserts what the archive has of some hours and landing lacks, or only says how much that is.")
+def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resource) -> None:
+    _require_alone(context.instance, context.run_id)
+    first_ms, last_ms = hour_start(config.from_hour), hour_start(config.to_hour)
+    with _parts(s3.get_client) as (client, store), _restorer(client, store, context) as restorer:
+        restored = list(restorer.restore(first_ms, last_ms + HOUR_MS, config.dry_run))
+    context.add_output_metadata(_totals(restored))
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Restores landing, and all that follows from it, from the archive: first as a dry run, then for real."
+    " Sends nothing and moves no offset.",
+)
+def restore_hours() -> None:
+    restore()
+
+
+archive_hours = dg.define_asset_job(
+    "archive_hours",
+    selection=dg.AssetSelection.assets(ARCHIVE),
+    description="Writes the hours of landing that the archive does not have yet, or not all of.",
+    executor_def=dg.in_process_executor,
+)
+
+archive_schedule = dg.ScheduleDefinition(
+    name="archive_schedule",
+    job=archive_hours,
+    cron_schedule="7 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Starts archive_hours every hour.",
+)
+
+
+@contextmanager
+def _parts(s3_client: Callable[[], Any]) -> Iterator[tuple[Client, Store]]:
+    client = connect(settings().warehouse)
+    try:
+        yield client, open_store(settings(), s3_client)
+    finally:
+        client.close()
+
+
+@contextmanager
+def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> Iterator[Restorer]:
+    engine = open_database(settings().ledger_path)
+    lease_ms = round(settings().lane.lease_seconds * 1000)
+    pause = LanePause(lane_store(settings(), engine), context.run_id, system_clock, lease_ms)
+    try:
+        yield Restorer(client, store, BegunParts(engine), pause, settings().stream.name, context.log.info)
+    finally:
+        engine.dispose()
+
+
+def _require_alone(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Two restores at once could insert the same rows in parts of different shape, and so twice."""
+    runs = instance.get_runs(dg.RunsFilter(job_name="restore_hours", statuses=_AT_WORK))
+    for run in runs:
+        if run.run_id != run_id:
+            raise ArchiveError(f"Run {run.run_id} restores already; wait until it ends, or terminate it.")
+
+
+def _totals(restored: list[Restored]) -> dict[str, int]:
+    return {
+        "hours": len(restored),
+        "archived": sum(one.archived for one in restored),
+        "landed": sum(one.landed for one in restored),
+        "inserted": sum(one.inserted for one in restored),
+    }
