@@ -1,12 +1,14 @@
 # `make` shows what there is. Needs Python 3.11 or newer and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install clients demo test unit lint fix sdk bench lock clean
+.PHONY: help install clients brokers demo test unit lint fix sdk bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_OPTIONS := $(if $(ONCE),--once)
+# STREAM=kafka and STREAM=kinesis start a broker beside the demo.
+WITH_BROKER := $(if $(STREAM),$(BIN)/python tests/brokers/run.py $(STREAM))
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,17 +29,27 @@ clients: $(if $(shell command -v npm),tests/clients/node_modules sdk/browser/nod
 	npm ci --prefix $* --ignore-scripts --no-fund --no-audit --loglevel=error
 	touch $@
 
+# Tests of Kafka are skipped where there is no Maven, tests of resharding where there is no npm.
+brokers: $(if $(shell command -v mvn),tests/brokers/kafka/target/lib) $(if $(shell command -v npm),tests/brokers/kinesis/node_modules) ## Install the brokers that tests run
+
+tests/brokers/kafka/target/lib: tests/brokers/kafka/pom.xml
+	rm -rf $@
+	mvn -B -q -C -f $< dependency:copy-dependencies
+	touch $@
+
 sdk: sdk/browser/node_modules ## Build the browser SDK into the collector's static files
 	npm run --prefix sdk/browser build
 
-demo: install ## Start everything and play shopper traffic; ONCE=1 ends when all sends are settled
-	$(BIN)/wakeline demo $(DEMO_OPTIONS)
+demo: install $(if $(STREAM),brokers) ## Start everything and play shopper traffic; ONCE=1 ends by itself, STREAM=kafka or kinesis adds a broker
+	$(WITH_BROKER) $(BIN)/wakeline demo $(DEMO_OPTIONS)
 
-test: install clients lint ## Run all tests
-	$(BIN)/pytest
+# Two workers, but one whole stack at a time: each takes both cores.
+test: install clients brokers lint ## Run all tests
+	$(BIN)/pytest -n 2 --dist loadfile -m "not whole"
+	$(BIN)/pytest -m whole
 
-unit: install clients ## Run the tests that need no server
-	$(BIN)/pytest -m "not stack"
+unit: install clients brokers ## Run the tests that need no server
+	$(BIN)/pytest -n 2 --dist loadfile -m "not stack"
 
 lint: install ## Check style, types and SQL
 	$(BIN)/ruff check .
@@ -57,9 +69,9 @@ bench: install ## Measure latency and throughput of all, the collector and the b
 
 lock: ## Pin the dependencies again
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-strip-extras --python-version 3.11 --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-strip-extras --python-version 3.11 --extra dev --extra msk pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-strip-extras --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 requirements/build.in -o requirements/build.txt
 
 clean: ## Remove the environment and all local state
-	rm -rf $(VENV) .wakeline tests/clients/node_modules sdk/browser/node_modules dbt_project/target dbt_project/logs
+	rm -rf $(VENV) .wakeline tests/brokers/kafka/target tests/brokers/kinesis/node_modules tests/clients/node_modules sdk/browser/node_modules dbt_project/target dbt_project/logs

@@ -10,8 +10,7 @@ from traffic import scheduled_at_ms
 
 from wakeline.clock import system_clock
 from wakeline.database import open_database, sends
-from wakeline.pipeline.lanes import LaneStore
-from wakeline.pipeline.reading import unread_count
+from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
 
@@ -49,19 +48,12 @@ class Gauge:
     def __init__(self, settings: Settings) -> None:
         self._engine = open_database(settings.ledger_path)
         self._stream = open_stream(settings, system_clock)
-        self._lanes = LaneStore(self._engine, settings.stream.name)
+        self._lanes = lane_store(settings, self._engine)
 
     def backlog(self) -> Backlog:
         """How far processing is behind the stream."""
-        committed, heads = self._lanes.committed(), self._stream.heads()
-        oldest = [
-            record.appended_at_ms
-            for head in heads
-            if head.next > (first := committed.get(head.partition, 0))
-            for record in self._stream.read(head.partition, first, 1, 1)
-        ]
-        lag_ms = system_clock() - min(oldest) if oldest else 0
-        return Backlog(unread_count(heads, committed), max(0, lag_ms) / 1000)
+        lag = self._stream.lag(self._lanes.committed())
+        return Backlog(lag.events or 0, lag.seconds)
 
     def is_drained(self) -> bool:
         """Whether every event is processed and every send is settled."""

@@ -5,6 +5,9 @@ from functools import cache
 from dagster_dbt import DbtProject
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.database import open_database
+from wakeline.pipeline.factory import lane_store as open_lane_store
+from wakeline.pipeline.lanes import LaneStore
 from wakeline.pipeline.triggers import LiveModels, load_live_models
 from wakeline.settings import Settings, load_settings
 from wakeline.warehouse.manifest import target_dir
@@ -26,6 +29,12 @@ def campaigns() -> dict[str, Campaign]:
 def live_models() -> LiveModels:
     """The deployed live models."""
     return load_live_models(settings())
+
+
+@cache
+def lane_store() -> LaneStore:
+    """Leases and offsets of the lanes."""
+    return open_lane_store(settings(), open_database(settings().ledger_path))
 
 
 @cache

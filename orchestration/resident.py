@@ -11,8 +11,9 @@ import dagster as dg
 from orchestration.configuration import live_models, settings
 from orchestration.reports import deployed_views, materializations
 from wakeline.clock import system_clock
-from wakeline.pipeline.factory import LANE, open_micro_batches
+from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
+from wakeline.pipeline.lanes import FIRST_LANE
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.reporting import ReportBuffer
 from wakeline.pipeline.resident import Resident
@@ -37,12 +38,12 @@ STREAMED_MODELS = (
 
 @dg.op(description="Ingests, evaluates and activates micro-batches of one lane until a successor takes over.")
 def process_lane(context: dg.OpExecutionContext) -> None:
-    parent = os.getppid()
+    parent, lane = os.getppid(), context.run.tags.get(LANE_TAG, FIRST_LANE)
     lease_ms = round(settings().lane.lease_seconds * 1000)
     with stop_requests() as stop_requested, open_micro_batches(settings(), system_clock) as batches:
         buffer = ReportBuffer()
         resident = Resident(
-            lane=LANE,
+            lane=lane,
             holder=context.run_id,
             settings=settings().lane,
             lanes=batches.lanes,
@@ -56,8 +57,8 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
         with _reporting(context, buffer, batches):
-            context.log.info("Waiting for lane %s", LANE)
-            context.log.info("Lane %s: %s", LANE, resident.run())
+            context.log.info("Waiting for lane %s", lane)
+            context.log.info("Lane %s: %s", lane, resident.run())
 
 
 @contextmanager
@@ -88,8 +89,9 @@ def _reporting(context: dg.OpExecutionContext, buffer: ReportBuffer, batches: Mi
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Keeps one lane of the event stream processed; started and replaced by the lane sensor.",
-    tags={LANE_TAG: LANE, "dagster/priority": "10"},
+    description="Keeps one lane of the event stream processed; started and replaced by the lane sensor, which tags it"
+    " with the lane.",
+    tags={"dagster/priority": "10"},
 )
 def resident_lane() -> None:
     process_lane()

@@ -4,13 +4,16 @@ from functools import cache
 
 import dagster as dg
 
-from orchestration.configuration import settings
+from orchestration.configuration import lane_store, settings
 from orchestration.resident import LANE_TAG, resident_lane
+from orchestration.stream_checks import evaluation
+from orchestration.streaming import EVENT_STREAM
 from wakeline.clock import system_clock
-from wakeline.database import open_database
-from wakeline.pipeline.factory import LANE
-from wakeline.pipeline.lanes import LaneStore
+from wakeline.errors import StreamError
+from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.supervision import Run, Verdict, supervise
+from wakeline.streams.factory import open_stream
+from wakeline.streams.protocol import EventStream, Facts
 
 _IN_PROGRESS = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -19,11 +22,13 @@ _IN_PROGRESS = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+#: What was reported last of the stream: a report is worth an event only when something changes.
+_reported: dict[dg.AssetKey, str] = {}
 
 
 @cache
-def _lane_store() -> LaneStore:
-    return LaneStore(open_database(settings().ledger_path), settings().stream.name)
+def _stream() -> EventStream:
+    return open_stream(settings(), system_clock)
 
 
 @dg.sensor(
@@ -33,18 +38,40 @@ def _lane_store() -> LaneStore:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts a resident run when a lane has none, and a successor before its time is over.",
 )
-def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """No run key: Dagster would never start a key again, whatever became of its run; the lease decides instead."""
-    verdict = supervise(_lane_store().state(LANE), _runs(context.instance), system_clock(), settings().lane)
-    _fail_dead(context.instance, verdict)
-    if not verdict.start:
-        return dg.SkipReason(verdict.reason)
-    context.log.info(verdict.reason)
-    return dg.SensorResult(run_requests=[dg.RunRequest(tags={LANE_TAG: LANE})])
+    _check_stream(context.instance)
+    verdicts = {lane: _verdict(context.instance, lane) for lane in lane_store().names()}
+    for verdict in verdicts.values():
+        _fail_dead(context.instance, verdict)
+    said = " ".join(f"Lane {lane}: {verdict.reason}" for lane, verdict in verdicts.items())
+    requests = [dg.RunRequest(tags={LANE_TAG: lane}) for lane, verdict in verdicts.items() if verdict.start]
+    context.log.info(said)
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else said)
 
 
-def _runs(instance: dg.DagsterInstance) -> list[Run]:
-    records = instance.get_run_records(dg.RunsFilter(tags={LANE_TAG: LANE}, statuses=_IN_PROGRESS))
+def _check_stream(instance: dg.DagsterInstance) -> None:
+    """Fails the tick when the stream cannot be read, and says so in an asset check whenever that changes."""
+    try:
+        facts = check_stream(_stream(), lane_store())
+    except StreamError as error:
+        _report(instance, str(error), None)
+        raise
+    _report(instance, "", facts)
+
+
+def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> None:
+    if _reported.get(EVENT_STREAM) != error:
+        instance.report_runless_asset_event(evaluation(error, facts))
+        _reported[EVENT_STREAM] = error
+
+
+def _verdict(instance: dg.DagsterInstance, lane: str) -> Verdict:
+    return supervise(lane_store().state(lane), _runs(instance, lane), system_clock(), settings().lane)
+
+
+def _runs(instance: dg.DagsterInstance, lane: str) -> list[Run]:
+    records = instance.get_run_records(dg.RunsFilter(tags={LANE_TAG: lane}, statuses=_IN_PROGRESS))
     return [
         Run(record.dagster_run.run_id, round(record.create_timestamp.timestamp() * 1000), record.start_time is not None)
         for record in records

@@ -9,7 +9,8 @@ from support.sending import Book
 
 from wakeline.database import open_database
 
-if TYPE_CHECKING:  # Tests without a warehouse need not wait for its imports.
+if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for their imports.
+    from support.kafka import KafkaBroker
     from support.warehouse import Site, WarehouseProcess
 
 
@@ -54,3 +55,12 @@ def site(warehouse: "WarehouseProcess", tmp_path: Path, clock: Hand) -> Iterator
 
     with open_site(warehouse.settings, tmp_path / "site", clock) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KafkaBroker"]:
+    """The broker of the whole session; each test uses topics of its own."""
+    from support.kafka import open_kafka
+
+    with open_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker

@@ -80,7 +80,7 @@ class Site:
         """What is in the stream, in order of happening, each once; of this event name or type if one is given."""
         found: dict[str, Event] = {}
         for head in self._reader.heads():
-            for record in self._reader.read(head.partition, head.earliest, 100_000, 100_000_000):
+            for record in self._reader.read({head.partition: head.earliest}, 100_000, 100_000_000):
                 event = json.loads(decode(record.value).message)
                 found.setdefault(event["messageId"], event)
         ordered = sorted(found.values(), key=lambda event: event["timestamp"])

@@ -17,9 +17,10 @@ from starlette.routing import Route
 from support.browser import open_browser, open_context
 from support.clocks import Hand
 from support.messages import track
+from support.ports import free_ports
 from support.serving import collecting, serving
 from support.stack import await_that
-from support.warehouse import Site, free_ports
+from support.warehouse import Site
 
 from wakeline.clock import system_clock
 from wakeline.database import consents
@@ -90,7 +91,7 @@ class Shop:
             return {
                 orjson.loads(decode(record.value).message)["messageId"]
                 for head in stream.heads()
-                for record in stream.read(head.partition, head.earliest, 100_000, 100_000_000)
+                for record in stream.read({head.partition: head.earliest}, 100_000, 100_000_000)
             }
 
 

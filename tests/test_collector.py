@@ -154,7 +154,7 @@ class Collector:
         asyncio.run(talk())
 
     def records(self) -> list[Record]:
-        return [record for number in (0, 1) for record in self.stream.read(number, 0, 10_000, 1 << 40)]
+        return [record for number in (0, 1) for record in self.stream.read({number: 0}, 10_000, 1 << 40)]
 
     def envelopes(self) -> list[Envelope]:
         return [decode(record.value) for record in self.records()]
@@ -609,7 +609,7 @@ def log_until(process: subprocess.Popen[str], words: str) -> str:
 
 def stored_ids(folder: Path) -> list[str]:
     stream = EmbeddedStream(folder / "stream.sqlite", "events", 4, system_clock)
-    records = [record for number in range(4) for record in stream.read(number, 0, 1_000_000, 1 << 40)]
+    records = [record for number in range(4) for record in stream.read({number: 0}, 1_000_000, 1 << 40)]
     stream.close()
     return [json.loads(decode(record.value).message)["messageId"] for record in records]
 

@@ -9,7 +9,7 @@ from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
 from support.messages import MAX_EVENT_BYTES, Message, record, rows, track
 
 from wakeline.clock import to_iso
-from wakeline.pipeline.classify import LandingRow, classify, mark_duplicates
+from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed, mark_duplicates
 from wakeline.streams.protocol import Record
 
 TRACK = track("Product Viewed", "m1", user="ann", device="phone")
@@ -188,13 +188,19 @@ def test_the_second_of_two_messages_with_one_id_is_a_duplicate_that_says_nothing
 
 
 def test_a_message_accepted_in_an_earlier_batch_is_a_duplicate() -> None:
-    [row] = mark_duplicates(rows(TRACK, partition=2), seen={(2, "m1")})
+    [row] = mark_duplicates(rows(TRACK, partition=2), seen={"m1"})
     assert row.status == "duplicate"
 
 
-def test_message_ids_of_two_partitions_have_nothing_to_do_with_each_other() -> None:
-    marked = mark_duplicates([*rows(TRACK, partition=0), *rows(TRACK, partition=1)], seen={(2, "m1")})
-    assert [row.status for row in marked] == ["accepted", "accepted"]
+def test_a_repetition_in_another_partition_is_a_duplicate_too() -> None:
+    marked = mark_duplicates([*rows(TRACK, partition=0), *rows(TRACK, partition=1)], seen=set())
+    assert [row.status for row in marked] == ["accepted", "duplicate"]
+
+
+def test_a_batch_that_landing_has_keeps_the_duplicates_that_landing_knows() -> None:
+    found = rows(TRACK, track("Product Viewed", "m2", user="ann"), TRACK, partition=3)
+    marked = mark_as_landed(found, {(3, 0): "accepted", (3, 1): "duplicate", (3, 2): "duplicate"})
+    assert [row.status for row in marked] == ["accepted", "duplicate", "duplicate"]
 
 
 def test_a_message_in_quarantine_does_not_make_its_repaired_successor_a_duplicate() -> None:
@@ -203,7 +209,7 @@ def test_a_message_in_quarantine_does_not_make_its_repaired_successor_a_duplicat
 
 
 def test_marking_leaves_what_it_was_given_alone() -> None:
-    seen: set[tuple[int, str]] = set()
+    seen: set[str] = set()
     mark_duplicates(rows(TRACK), seen)
     assert not seen
 

@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from support.clocks import NOW_MS
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
-from wakeline.errors import LeaseLostError
+from wakeline.database import lanes, open_database
+from wakeline.errors import ConfigError, LeaseLostError, StreamError
 from wakeline.pipeline.lanes import LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
@@ -16,6 +19,8 @@ WRITES: dict[str, Write] = {
     "begin": lambda book, lease: book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS),
     "commit": lambda book, lease: book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS),
     "renew": lambda book, lease: book.lanes.renew(lease, NOW_MS, LEASE_MS),
+    "redo": lambda book, lease: book.lanes.to_redo(lease),
+    "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
     "claim": lambda book, lease: book.claim(lease, intended()),
     "reclaim": lambda book, lease: book.ledger.reclaim_due(lease, NOW_MS, limit=10),
@@ -25,12 +30,12 @@ WRITES: dict[str, Write] = {
 
 
 def snapshot(book: Book) -> tuple[object, ...]:
-    return book.lanes.state(LANE), book.lanes.intent(LANE), book.lanes.committed(), book.rows()
+    return book.lanes.state(LANE), book.begun(), book.lanes.committed(), book.rows()
 
 
 def test_a_lane_that_nobody_ever_held_is_free(book: Book) -> None:
     assert book.lanes.state(LANE) == LaneState("", 0, 0, 0, "", 0, 0)
-    assert book.lanes.intent(LANE) == {}
+    assert book.begun() == {}
     assert book.lanes.committed() == {}
 
 
@@ -59,9 +64,9 @@ def test_a_renewed_lease_lasts_longer(book: Book) -> None:
     assert book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS, LEASE_MS) is None
 
 
-def test_lanes_are_held_one_by_one(book: Book) -> None:
-    book.hold("run-1")
-    assert book.lanes.acquire("1", "run-2", NOW_MS, LEASE_MS) is not None
+def test_a_lane_that_there_is_not_cannot_be_held(book: Book) -> None:
+    with pytest.raises(ConfigError, match=r"There is no lane 1: lane\.count is 1"):
+        book.lanes.acquire("1", "run-2", NOW_MS, LEASE_MS)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -112,7 +117,7 @@ def test_a_begun_batch_survives_its_holder(book: Book) -> None:
     lease = book.hold("run-1")
     book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
     book.take_over(lease, "run-2")
-    assert book.lanes.intent(LANE) == RANGES
+    assert book.begun() == RANGES
     assert book.lanes.committed() == {}
 
 
@@ -128,7 +133,7 @@ def test_a_commit_moves_offsets_and_watermark_and_ends_the_batch(book: Book) -> 
     lease = book.hold("run-1")
     book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
     book.lanes.commit(lease, RANGES, NOW_MS + 7, NOW_MS + LEASE_MS)
-    assert book.lanes.intent(LANE) == {}
+    assert book.begun() == {}
     assert book.lanes.committed() == {0: 5, 3: 9}
     assert book.lanes.state(LANE).evaluated_until_ms == NOW_MS + 7
 
@@ -150,3 +155,138 @@ def test_offsets_are_corrected_to_what_the_warehouse_holds_even_backwards(book: 
     book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS)
     book.lanes.correct_offsets(lease, {0: 3, 1: 4})
     assert book.lanes.committed() == {0: 3, 1: 4, 3: 9}
+
+
+# Several lanes
+
+
+def store(book: Book, lane_count: int) -> LaneStore:
+    return LaneStore(book.engine, "events", lane_count)
+
+
+def held(several: LaneStore, lane: str, holder: str) -> Lease:
+    lease = several.acquire(lane, holder, NOW_MS, LEASE_MS)
+    assert lease is not None, f"{holder} did not get lane {lane}."
+    return lease
+
+
+def test_every_partition_is_one_lanes_whatever_its_number(book: Book) -> None:
+    three = store(book, 3)
+    shares = [three.partitions_of(lane, range(100)) for lane in three.names()]
+    assert sorted(partition for share in shares for partition in share) == list(range(100))
+    assert shares[1][:3] == [1, 4, 7]
+
+
+def test_lanes_are_held_beside_each_other(book: Book) -> None:
+    two = store(book, 2)
+    leases = [held(two, "0", "run-1"), held(two, "1", "run-2")]
+    for number, lease in enumerate(leases):
+        two.begin(lease, {number: (0, 3)}, NOW_MS, LEASE_MS)
+        two.commit(lease, {number: (0, 3)}, NOW_MS, NOW_MS + LEASE_MS)
+    assert two.committed() == {0: 3, 1: 3}
+
+
+def test_lanes_of_another_number_wait_until_those_at_work_have_ended(book: Book) -> None:
+    one, two = store(book, 1), store(book, 2)
+    lease = held(one, "0", "run-1")
+    assert two.acquire("1", "run-2", NOW_MS, LEASE_MS) is None
+    one.release(lease)
+    held(two, "1", "run-2")
+    assert one.acquire("0", "run-3", NOW_MS, LEASE_MS) is None
+
+
+def test_what_was_begun_by_fewer_lanes_is_done_again_before_more_begin(book: Book) -> None:
+    one, two = store(book, 1), store(book, 2)
+    lease = held(one, "0", "run-1")
+    one.begin(lease, RANGES, NOW_MS, LEASE_MS)
+    one.release(lease)
+    assert two.acquire("1", "run-2", NOW_MS, LEASE_MS) is None
+    heir = held(two, "0", "run-3")
+    assert two.to_redo(heir) == RANGES
+    assert two.acquire("1", "run-2", NOW_MS, LEASE_MS) is None
+    two.commit(heir, RANGES, NOW_MS, NOW_MS + LEASE_MS)
+    assert two.to_redo(heir) == {}
+    held(two, "1", "run-2")
+
+
+def test_what_was_begun_by_a_lane_that_is_no_more_is_done_again_by_the_first(book: Book) -> None:
+    one, three = store(book, 1), store(book, 3)
+    leases = [held(three, lane, f"run-{lane}") for lane in three.names()]
+    three.begin(leases[1], {1: (0, 4)}, NOW_MS, LEASE_MS)
+    three.begin(leases[2], {2: (0, 5)}, NOW_MS, LEASE_MS)
+    for lease in leases:
+        three.release(lease)
+    heir = held(one, "0", "run-9")
+    redone = []
+    while ranges := one.to_redo(heir):
+        redone.append(ranges)
+        one.commit(heir, ranges, NOW_MS, NOW_MS + LEASE_MS)
+    assert sorted(redone, key=str) == [{1: (0, 4)}, {2: (0, 5)}]
+    one.release(heir)
+    held(one, "0", "run-10")
+
+
+def test_a_batch_that_a_lane_adopts_survives_it_too(book: Book) -> None:
+    one, two = store(book, 1), store(book, 2)
+    lease = held(two, "1", "run-1")
+    two.begin(lease, {1: (0, 4)}, NOW_MS, LEASE_MS)
+    two.release(lease)
+    first = held(one, "0", "run-2")
+    assert one.to_redo(first) == {1: (0, 4)}
+    one.release(first)
+    assert one.to_redo(held(one, "0", "run-3")) == {1: (0, 4)}
+
+
+def test_when_the_number_changes_all_lanes_begin_where_the_slowest_was(book: Book) -> None:
+    two, three = store(book, 2), store(book, 3)
+    for lane, until_ms in (("0", NOW_MS + 9), ("1", NOW_MS + 5)):
+        lease = held(two, lane, f"run-{lane}")
+        two.commit(lease, {}, until_ms, NOW_MS + LEASE_MS)
+        two.release(lease)
+    held(three, "2", "run-2")
+    assert [three.state(lane).evaluated_until_ms for lane in three.names()] == [NOW_MS + 5] * 3
+
+
+def test_a_lane_that_comes_back_does_not_begin_where_it_was_long_ago_and_gives_out_no_old_token(book: Book) -> None:
+    one, two = store(book, 1), store(book, 2)
+    old = held(two, "1", "run-1")
+    two.commit(old, {}, NOW_MS - 1_000_000, NOW_MS + LEASE_MS)
+    two.release(old)
+    lease = held(one, "0", "run-2")
+    one.commit(lease, {}, NOW_MS, NOW_MS + LEASE_MS)
+    one.release(lease)
+    new = held(two, "1", "run-3")
+    assert two.state("1").evaluated_until_ms == NOW_MS
+    assert new.fencing_token > old.fencing_token
+
+
+def test_where_a_partition_begins_is_remembered_from_its_first_reading(book: Book) -> None:
+    lease = book.hold()
+    book.lanes.begin_at(lease, {3: 100})
+    book.lanes.begin_at(lease, {3: 200, 4: 7})
+    assert book.lanes.starts() == {3: 100, 4: 7}
+    assert LaneStore(book.engine, "another").starts() == {}
+
+
+def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
+    book.lanes.require_identity("a1")
+    book.lanes.require_identity("a1")
+    with pytest.raises(StreamError, match=r"was deleted and made anew .* another stream\.name"):
+        book.lanes.require_identity("b2")
+
+
+def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    engine = open_database(path)
+    with engine.begin() as connection:
+        row = {"lane": "0", "holder": "", "fencing_token": 7, "evaluated_until_ms": 5}
+        connection.execute(sa.insert(lanes).values(row))
+        connection.exec_driver_sql("ALTER TABLE lanes DROP COLUMN lane_count")
+        connection.exec_driver_sql("ALTER TABLE sends DROP COLUMN lane")
+    engine.dispose()
+    again = open_database(path)
+    lease = LaneStore(again, "events").acquire("0", "run-1", NOW_MS, LEASE_MS)
+    assert lease is not None
+    assert lease.fencing_token == 8
+    assert "lane" in {column["name"] for column in sa.inspect(again).get_columns("sends")}
+    again.dispose()

@@ -386,7 +386,7 @@ def test_one_mail_that_nothing_can_be_done_with_does_not_stop_the_others(site: S
     site.play([order("m5", "o3", user="bob")], esp)
     assert [mail.to for mail in esp.requests] == ["bob@example.com"] * 2
     assert site.sends()["order_confirmation", "user:ann", "order/o1"].startswith("unknown:")
-    assert site.book.lanes.intent(LANE) == {}
+    assert site.book.begun() == {}
 
 
 def test_an_address_that_is_none_fails_its_own_mail_and_no_other(site: Site) -> None:

@@ -18,8 +18,9 @@ from starlette.routing import Route
 from support.browser import open_browser, open_context
 from support.clients import ARRIVED, Given, bundle, sorted_events
 from support.clocks import Hand
+from support.ports import free_ports
 from support.serving import collecting, serving
-from support.warehouse import Site, free_ports
+from support.warehouse import Site
 
 from wakeline.clock import system_clock
 

@@ -83,13 +83,13 @@ def everything(stream: EmbeddedStream) -> list[Record]:
     return [
         record
         for head in stream.heads()
-        for record in stream.read(head.partition, head.earliest, sys.maxsize, ALL_BYTES)
+        for record in stream.read({head.partition: head.earliest}, sys.maxsize, ALL_BYTES)
     ]
 
 
 def assert_dense(stream: EmbeddedStream) -> None:
     for head in stream.heads():
-        offsets = [record.offset for record in stream.read(head.partition, head.earliest, sys.maxsize, ALL_BYTES)]
+        offsets = [record.offset for record in stream.read({head.partition: head.earliest}, sys.maxsize, ALL_BYTES)]
         assert offsets == list(range(head.earliest, head.next))
 
 
@@ -111,7 +111,7 @@ def test_what_is_appended_is_read_back_in_order_in_pieces_of_any_size(
 
 def pieces(stream: EmbeddedStream, head: PartitionHead, max_rows: int, max_bytes: int) -> list[Event]:
     found: list[Event] = []
-    while piece := stream.read(head.partition, len(found), max_rows, max_bytes):
+    while piece := stream.read({head.partition: len(found)}, max_rows, max_bytes):
         assert len(piece) <= max_rows
         assert len(piece) == 1 or sum(len(record.value) for record in piece) <= max_bytes
         found += [(record.key, record.value) for record in piece]
@@ -125,7 +125,7 @@ def test_a_record_carries_partition_offset_key_value_and_time_of_the_append(
     stream.append([("ann", b"first")])
     clock.now_ms = 2_000
     stream.append([("ann", b"second")])
-    assert stream.read(partition, 0, 10, ALL_BYTES) == [
+    assert stream.read({partition: 0}, 10, ALL_BYTES) == [
         Record(partition, 0, 1_000, "ann", b"first"),
         Record(partition, 1, 2_000, "ann", b"second"),
     ]
@@ -143,8 +143,8 @@ def test_the_settings_stream_is_the_embedded_one_and_stays_when_closed(tmp_path:
     stream.append([("ann", b"kept")])
     stream.close()
     again = open_stream(configured, system_clock)
-    assert (again.name, again.partitions) == ("shop", 2)
-    assert again.read(partition_of("ann", 2), 0, 1, 1)[0].value == b"kept"
+    assert (again.name, again.partitions()) == ("shop", [0, 1])
+    assert again.read({partition_of("ann", 2): 0}, 1, 1)[0].value == b"kept"
     again.close()
 
 
@@ -202,7 +202,7 @@ class StreamMachine(RuleBasedStateMachine):
         for partition, rows in enumerate(self.model):
             start = self.earliest[partition]
             assert self.stream.heads()[partition] == PartitionHead(partition, start, len(rows))
-            assert self.stream.read(partition, start, sys.maxsize, ALL_BYTES) == [
+            assert self.stream.read({partition: start}, sys.maxsize, ALL_BYTES) == [
                 Record(partition, start + index, *row) for index, row in enumerate(rows[start:])
             ]
 
@@ -238,15 +238,15 @@ def test_reading_where_nothing_is_or_will_be_is_an_error_and_not_a_gap(path: Pat
     stream = opened_at(path, clock, partitions=1)
     stream.append([("ann", b"1"), ("bob", b"2")])
     stream.retain({0: 1}, clock.now_ms + 1)
-    assert stream.read(0, 2, 10, ALL_BYTES) == []
-    with pytest.raises(StreamError, match=f"Offset {offset} of partition 0 is not in the event stream"):
-        stream.read(0, offset, 10, ALL_BYTES)
+    assert stream.read({0: 2}, 10, ALL_BYTES) == []
+    with pytest.raises(StreamError, match=f"Partition 0 of the event stream .*{offset} is the next to process"):
+        stream.read({0: offset}, 10, ALL_BYTES)
     stream.close()
 
 
 def test_a_partition_that_does_not_exist_is_named(stream: EmbeddedStream) -> None:
     with pytest.raises(StreamError, match="no partition 9"):
-        stream.read(9, 0, 1, 1)
+        stream.read({9: 0}, 1, 1)
     with pytest.raises(StreamError, match="no partition 9"):
         stream.retain({9: 1}, 1)
 
@@ -338,7 +338,7 @@ def test_threads_that_append_read_and_retain_lose_and_reorder_nothing(path: Path
 
     def reads(partition: int, wanted: int) -> None:
         while len(seen[partition]) < wanted:
-            seen[partition] += stream.read(partition, len(seen[partition]), 7, ALL_BYTES)
+            seen[partition] += stream.read({partition: len(seen[partition])}, 7, ALL_BYTES)
             stream.retain({partition: len(seen[partition])}, system_clock() + 1)
 
     wanted = Counter(partition_of(f"key {thread}", 2) for thread in range(6) for _ in values[thread])
@@ -555,6 +555,6 @@ def test_a_file_that_was_replaced_takes_no_more_events(stream: EmbeddedStream, p
 def test_a_closed_stream_says_so(stream: EmbeddedStream) -> None:
     stream.append([("ann", b"1")])
     stream.close()
-    for call in (lambda: stream.append([("ann", b"2")]), stream.heads, lambda: stream.read(0, 0, 1, 1)):
+    for call in (lambda: stream.append([("ann", b"2")]), stream.heads, lambda: stream.read({0: 0}, 1, 1)):
         with pytest.raises(StreamError, match="was closed"):
             call()

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from wakeline.warehouse.landing import Landing
 pytestmark = pytest.mark.stack
 
 CART_WAIT_MS = HOUR_MS
-PARTITIONS = [0, 1]
 FIRST_MS = NOW_MS - DAY_MS
 
 
@@ -42,9 +41,10 @@ class Asker:
         *touched: str,
         until_ms: int = NOW_MS,
         as_of_ms: int = NOW_MS,
-        partitions: Sequence[int] = PARTITIONS,
+        lane: int = 0,
+        lane_count: int = 1,
     ) -> list[Member]:
-        return sorted(self.evaluator.candidates(touched, partitions, until_ms, as_of_ms))
+        return sorted(self.evaluator.candidates(touched, lane, lane_count, until_ms, as_of_ms))
 
     def occurrences(self, *members: Member, as_of_ms: int = NOW_MS) -> list[Occurrence]:
         known = members or tuple(self.candidates("user:ann"))
@@ -137,10 +137,10 @@ def test_only_events_that_a_trigger_waits_for_wake_anybody_up(asker: Asker) -> N
 
 
 def test_wake_ups_of_other_lanes_partitions_are_left_to_them(asker: Asker) -> None:
-    asker.land(added("m1", NOW_MS), partition=1)
-    after = {"until_ms": NOW_MS, "as_of_ms": NOW_MS + DAY_MS}
-    assert asker.candidates(partitions=[0], **after) == []
-    assert asker.candidates(partitions=[1], **after) == [("user:ann", "user:ann")]
+    asker.land(added("m1", NOW_MS), partition=5)
+    after = {"until_ms": NOW_MS, "as_of_ms": NOW_MS + DAY_MS, "lane_count": 2}
+    assert asker.candidates(lane=0, **after) == []
+    assert asker.candidates(lane=1, **after) == [("user:ann", "user:ann")]
 
 
 def test_the_wake_up_of_a_device_wakes_the_person_it_belongs_to(asker: Asker) -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -179,12 +180,22 @@ def test_every_row_is_kept_as_it_came_whatever_its_status(site: Site, landing: L
     assert site.counts()["events"] == 1
 
 
-def test_a_message_accepted_in_an_earlier_batch_is_found_again_in_its_partition_only(
-    site: Site, landing: Landing
+@pytest.mark.parametrize(("stream", "partition", "first"), [("events-0", 3, 1), ("events-0", 2, 0), ("another", 3, 0)])
+def test_a_message_accepted_before_is_found_again_in_whatever_partition_and_stream(
+    site: Site, stream: str, partition: int, first: int
 ) -> None:
-    landing.insert(rows(EVERYTHING[0], partition=3), {3: (0, 1)})
-    again = [*rows(EVERYTHING[0], EVERYTHING[1], partition=3, first=1), *rows(EVERYTHING[0], partition=2)]
-    assert landing.earlier(again, {2: (0, 1), 3: (1, 3)}) == {(3, "m1")}
+    Landing(site.client, "events-0").insert(rows(EVERYTHING[0], partition=3), {3: (0, 1)})
+    again = rows(EVERYTHING[0], EVERYTHING[1], partition=partition, first=first)
+    assert Landing(site.client, stream).earlier(again, {partition: (first, first + 2)}) == {"m1"}
+
+
+def test_landing_knows_what_became_of_a_batch_and_where_its_records_stand(site: Site, landing: Landing) -> None:
+    first, second = rows(EVERYTHING[0], EVERYTHING[0], partition=3)
+    found = mark_duplicates([replace(first, position="s1"), replace(second, position="s2")], seen=set())
+    landing.insert(found, {3: (0, 2)})
+    assert landing.statuses({3: (0, 2)}) == {(3, 0): "accepted", (3, 1): "duplicate"}
+    assert landing.statuses({3: (2, 4), 1: (0, 5)}) == {}
+    assert (landing.ends(), landing.position(3, 0), landing.position(3, 7)) == ({3: (2, "s2")}, "s1", "")
 
 
 def test_a_batch_done_again_does_not_find_itself(site: Site, landing: Landing) -> None:
@@ -208,7 +219,7 @@ def test_what_lies_in_quarantine_makes_nothing_a_duplicate(site: Site, landing: 
 def test_a_message_id_is_found_again_whatever_characters_it_has(site: Site, landing: Landing, message_id: str) -> None:
     found = rows(track("Product Viewed", message_id, user="ann"), track("Product Viewed", "other", user="ann"))
     landing.insert(found, {0: (0, 2)})
-    assert landing.earlier(found, {0: (2, 4)}) == {(0, message_id), (0, "other")}
+    assert landing.earlier(found, {0: (2, 4)}) == {message_id, "other"}
 
 
 def test_landing_knows_how_far_each_partition_of_its_own_stream_is(site: Site, landing: Landing) -> None:
@@ -239,7 +250,7 @@ def test_whatever_clients_send_the_chain_takes_the_batch_and_counts_every_event(
     assert counted["landing"] == len(messages)
     assert counted["events"] == counted["person_states"] == counted["session_states"] == statuses["accepted"]
     assert landing.earlier(found, {0: (len(found), len(found) + 1)}) == {
-        (0, row.message_id) for row in found if row.status == "accepted"
+        row.message_id for row in found if row.status == "accepted"
     }
     site.profiles()
 

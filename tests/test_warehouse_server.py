@@ -6,7 +6,8 @@ import httpx
 import pytest
 from clickhouse_connect.driver.client import Client
 from support.messages import rows, track
-from support.warehouse import CHAIN, WarehouseProcess, empty, free_ports
+from support.ports import free_ports
+from support.warehouse import CHAIN, WarehouseProcess, empty
 
 from wakeline.errors import WarehouseError
 from wakeline.settings import WarehouseSettings

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Engine
+from sqlalchemy.schema import CreateColumn
 
 metadata = sa.MetaData()
 
@@ -32,9 +34,36 @@ lanes = sa.Table(
         default=0,
         comment="Wake-ups due by then are done",
     ),
+    sa.Column("lane_count", sa.Integer, nullable=False, server_default="1", comment="How many lanes there were then"),
+)
+
+#: The stream that offsets belong to: another identity under the same name is another stream.
+streams = sa.Table(
+    "streams",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text, nullable=False),
+)
+
+#: The offset at which each partition was first read.
+partition_starts = sa.Table(
+    "partition_starts",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("first", sa.BigInteger, nullable=False),
 )
 
 #: Committed offsets: the first offset of each partition that is not yet processed.
+restores = sa.Table(
+    "restores",
+    metadata,
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("ranges", sa.JSON, nullable=False),
+    sa.Column("inserts_before", sa.Integer, nullable=False),
+)
 offsets = sa.Table(
     "offsets",
     metadata,
@@ -104,6 +133,7 @@ sends = sa.Table(
     sa.Column("contact", sa.JSON, nullable=False),
     sa.Column("context", sa.JSON, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False, server_default="0"),
     sa.Column("fencing_token", sa.BigInteger, nullable=False),
     sa.Column("batch", sa.JSON, nullable=False, comment="Offset ranges of the micro-batch"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
@@ -128,7 +158,24 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     metadata.create_all(engine)
+    _add_columns(engine)
     return engine
+
+
+def _add_columns(engine: Engine) -> None:
+    """A database of an earlier version gets the columns that have come since; each has a default."""
+    known = sa.inspect(engine)
+    for table in metadata.sorted_tables:
+        present = {column["name"] for column in known.get_columns(table.name)}
+        missing = [column for column in table.columns if column.name not in present]
+        if missing:
+            with engine.begin() as connection:
+                for column in missing:
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {_ddl(column)}")
+
+
+def _ddl(column: "sa.Column[Any]") -> str:
+    return str(CreateColumn(column).compile(dialect=sqlite.dialect()))
 
 
 def _to_json(value: Any) -> str:

@@ -25,5 +25,13 @@ class StreamFullError(StreamError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class EventRefusedError(StreamError):
+    """An event that the stream will never take, as it is too large: trying again does not help."""
+
+
+class ArchiveError(WakelineError):
+    """The archive cannot be written or read, or something in it is not what was written."""
+
+
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""

@@ -93,7 +93,7 @@ def _section(section: type[BaseModel], heading: str, place: str, prefix: str, de
     """The part about a section, then those about the tables in it; inside a list nothing has a variable (no prefix)."""
     yield f"## {heading}"
     yield inspect.cleandoc(section.__doc__ or "")
-    yield _settings_table(section.model_fields, prefix)
+    yield _settings_table({name: one for name, one in section.model_fields.items() if not _is_section(one)}, prefix)
     for name, field in section.model_fields.items():
         inner, many = f"{place}.{name}", get_origin(field.annotation) is list
         for table in _sections(field.annotation):
@@ -122,6 +122,10 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
     if get_origin(annotation) in (dict, list, Annotated, Union, UnionType):
         return [section for part in get_args(annotation) for section in _sections(part)]
     return []
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
 def _variant(section: type[BaseModel]) -> str:
@@ -165,6 +169,8 @@ def _kind_name(annotation: Any) -> str:
         return _kind_name(get_args(annotation)[0])
     if origin is Literal:
         return " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
+    if origin in (Union, UnionType) and not _sections(annotation):
+        return " or ".join(_kind_name(part) for part in get_args(annotation) if part is not type(None))
     if origin is list:
         return f"list of {_kind_name(get_args(annotation)[0])}s"
     return "table" if origin is dict or _sections(annotation) else _KINDS[annotation]

@@ -9,12 +9,10 @@ from sqlalchemy.engine import Engine
 
 from wakeline.clock import Clock
 from wakeline.database import lanes, open_database, sends
-from wakeline.pipeline.factory import LANE
-from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
-from wakeline.streams.protocol import EventStream
 from wakeline.warehouse.client import connect
 
 _STATUSES = ("accepted", "duplicate", "quarantined")
@@ -35,19 +33,24 @@ _LATENCY_SENDS = 100_000
 def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     """The report as plain data. Raises WakelineError when a part cannot be asked.
 
-    `received` counts appended events, the three statuses landing rows; `sends` is campaign -> state -> count, where
+    `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows;
+    `sends` is campaign -> state -> count, where
     a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
     """
     engine = open_database(settings.ledger_path)
     stream = open_stream(settings, clock)
     try:
+        lanes_ = lane_store(settings, engine)
+        committed, starts = lanes_.committed(), lanes_.starts()
+        lag = stream.lag(committed)
+        processed = sum(end - starts.get(partition, 0) for partition, end in committed.items())
         return {
-            "received": sum(head.next for head in stream.heads()),
+            "received": processed + (lag.events or 0),
             **_statuses(settings),
             "profiles": _profiles(settings),
             "sends": _sends(engine),
             "latency_ms": _latencies(engine),
-            "lag_seconds": _lag_seconds(stream, LaneStore(engine, settings.stream.name), clock),
+            "lag_seconds": lag.seconds,
             "generations": _generations(engine),
         }
     finally:
@@ -97,20 +100,8 @@ def _latencies(engine: Engine) -> dict[str, dict[str, float]]:
     return {stage: percentiles([row[end] - row[begin] for row in rows]) for stage, begin, end in _STAGES}
 
 
-def _lag_seconds(stream: EventStream, lane_store: LaneStore, clock: Clock) -> float:
-    """Age of the oldest event that is not yet processed; 0 when there is none."""
-    committed = lane_store.committed()
-    waiting = [head for head in stream.heads() if head.next > committed.get(head.partition, 0)]
-    oldest = [
-        record.appended_at_ms
-        for head in waiting
-        for record in stream.read(head.partition, committed.get(head.partition, 0), 1, 1)
-    ]
-    return (clock() - min(oldest)) / 1000 if oldest else 0.0
-
-
 def _generations(engine: Engine) -> int:
-    query = sa.select(lanes.c.fencing_token).where(lanes.c.lane == LANE)
+    query = sa.select(sa.func.sum(lanes.c.fencing_token))
     with engine.connect().execution_options(read_only=True) as connection:
         return int(connection.execute(query).scalar() or 0)
 

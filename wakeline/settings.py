@@ -109,15 +109,78 @@ class SourceSettings(Section):
     )
 
 
+class KafkaSettings(Section):
+    """Apache Kafka 3 or newer, and what speaks its protocol."""
+
+    brokers: str = Field("127.0.0.1:9092", description="Addresses of some brokers, with commas between them.")
+    topic: str = Field(
+        "wakeline-events", description="Topic; made with `stream.partitions` partitions if it is missing."
+    )
+    replication_factor: int = Field(1, ge=1, description="Copies of a topic that is made; 3 in production.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SASL_SSL in production; PLAINTEXT sends everything readable."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "AWS_MSK_IAM"] = Field(
+        "SCRAM-SHA-512",
+        description="How credentials are proven, with a SASL protocol; AWS_MSK_IAM takes those of the AWS environment.",
+    )
+    username: str = Field("", description="User of a SASL mechanism.")
+    password: str = Field("", description="Password of the user.")
+    region: str = Field("", description="AWS region of an MSK cluster, for AWS_MSK_IAM.")
+    ca_file: Path | None = Field(
+        None, description="Certificates that brokers are checked by; without it those of the system."
+    )
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field("lz4", description="Compression of batches.")
+    append_seconds: float = Field(
+        10.0, gt=0, description="An append that the brokers have not confirmed for so long has failed."
+    )
+
+
+class KinesisSettings(Section):
+    """Amazon Kinesis Data Streams. Credentials and region are those of the AWS environment, as boto3 finds them."""
+
+    stream: str = Field(
+        "wakeline-events", description="Name of the stream; made with `stream.partitions` shards if missing."
+    )
+    region: str = Field("", description="AWS region; empty takes that of the environment.")
+    endpoint_url: str = Field("", description="Another address than AWS's own: a VPC endpoint or an emulator.")
+    role_arn: str = Field("", description="IAM role to assume for the stream; empty takes the environment's identity.")
+    append_seconds: float = Field(10.0, gt=0, description="An append that was throttled for so long has failed.")
+    read_seconds: float = Field(
+        0.25,
+        ge=0.2,
+        description="Pause between two reads of a shard; AWS allows five a second for all readers together.",
+    )
+
+
+class SpoolSettings(Section):
+    """A file on the collector's disk that events wait in while Kafka or Kinesis takes none."""
+
+    max_bytes: int = Field(
+        1_073_741_824,
+        ge=0,
+        description="Most bytes of events that wait; beyond it requests are answered 503. 0 turns it off.",
+    )
+
+
 class StreamSettings(Section):
     """The event stream."""
 
-    kind: Literal["embedded"] = Field("embedded", description="Which event stream is used.")
+    kind: Literal["embedded", "kafka", "kinesis"] = Field("embedded", description="Which event stream is used.")
     name: str = Field("events", description="Name of the stream; part of every offset's identity.")
     partitions: int = Field(
-        4, ge=1, description="Partitions of a new stream; a device, or a person without one, always has the same."
+        4,
+        ge=1,
+        description="Partitions (shards) of a new stream; a device, or a person without one, always has the same.",
     )
-    retention_hours: int = Field(72, ge=1, description="Processed events older than this leave the stream.")
+    retention_hours: int = Field(
+        72,
+        ge=1,
+        description="Processed events older than this leave the embedded stream; a broker has its own retention.",
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    kinesis: KinesisSettings = KinesisSettings()
+    spool: SpoolSettings = SpoolSettings()
 
 
 class WarehouseSettings(Section):
@@ -137,9 +200,31 @@ class WarehouseSettings(Section):
     )
 
 
-class LaneSettings(Section):
-    """The resident run that processes the stream."""
+class ArchiveSettings(Section):
+    """Every received event as Parquet files, one for each hour, to restore the landing table from."""
 
+    enabled: bool = Field(True, description="false writes nothing; what is there can still be restored.")
+    url: str = Field(
+        "",
+        description="A folder, or `s3://BUCKET/PREFIX`; empty is the folder `archive` in `data_dir`, which grows for"
+        " ever and is lost with that disk.",
+    )
+    region: str = Field("", description="AWS region of the bucket; empty takes that of the environment.")
+    endpoint_url: str = Field("", description="Another address than AWS's own: other stores that speak S3.")
+    hours_back: int = Field(
+        72, ge=1, description="Hours looked at for rows that the archive lacks; events may come late by so much."
+    )
+
+
+class LaneSettings(Section):
+    """The resident runs that process the stream."""
+
+    count: int = Field(
+        1,
+        ge=1,
+        description="Lanes that share the stream's partitions, each with a resident run of its own; at most as many"
+        " as there are partitions.",
+    )
     batch_rows: int = Field(5_000, ge=1, description="Most events in one micro-batch.")
     batch_seconds: float = Field(
         1.0, gt=0, description="Batches are sized to take about this long, so that no mail waits for a huge one."
@@ -219,6 +304,7 @@ class Settings(BaseSettings):
     )
     stream: StreamSettings = StreamSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
     pages: PageSettings = PageSettings()
@@ -254,6 +340,15 @@ class Settings(BaseSettings):
     @property
     def stream_path(self) -> Path:
         return self.data_dir / "stream.sqlite"
+
+    @property
+    def spool_path(self) -> Path:
+        return self.data_dir / f"spool-{self.collector.port}.sqlite"
+
+    @property
+    def archive_url(self) -> str:
+        """Where the archive is: `s3://...`, or a folder."""
+        return self.archive.url or str(self.data_dir / "archive")
 
     @property
     def outbox_dir(self) -> Path:

@@ -4,9 +4,7 @@ import sqlalchemy as sa
 
 from wakeline.clock import system_clock, to_epoch_ms
 from wakeline.database import open_database, sends
-from wakeline.pipeline.factory import LANE
-from wakeline.pipeline.lanes import LaneStore
-from wakeline.pipeline.reading import unread_count
+from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -19,14 +17,14 @@ def unsettled(settings: Settings, received: int) -> str | None:
     engine = open_database(settings.ledger_path)
     stream = open_stream(settings, system_clock)
     try:
-        lanes = LaneStore(engine, settings.stream.name)
-        heads = stream.heads()
-        if sum(head.next for head in heads) < received:
-            return "the stream does not hold all that was posted"
-        unread = unread_count(heads, lanes.committed())
-        if unread:
-            return f"{unread} events are not processed yet"
-        if _last_wakeup_ms(settings) > lanes.state(LANE).evaluated_until_ms:
+        lanes = lane_store(settings, engine)
+        lag = stream.lag(lanes.committed())
+        if lag.events or lag.seconds:
+            return f"{'' if lag.events is None else lag.events} events are not processed yet"
+        landed, last_wakeup_ms = _landed_and_last_wakeup(settings)
+        if landed < received:
+            return f"{received - landed} of the events that were posted are not in landing"
+        if last_wakeup_ms > min(lanes.state(lane).evaluated_until_ms for lane in lanes.names()):
             return "wake-ups are still to come"
         with engine.connect().execution_options(read_only=True) as connection:
             query = sa.select(sa.func.count()).where(sends.c.state.in_(_OPEN_STATES))
@@ -37,8 +35,10 @@ def unsettled(settings: Settings, received: int) -> str | None:
         engine.dispose()
 
 
-def _last_wakeup_ms(settings: Settings) -> int:
+def _landed_and_last_wakeup(settings: Settings) -> tuple[int, int]:
     client = connect(settings.warehouse)
+    parameters = {"stream": settings.stream.name}
+    [[landed]] = client.query("SELECT count() FROM landing WHERE stream = {stream:String}", parameters).result_rows
     [[last]] = client.query("SELECT max(due_at) FROM wakeups").result_rows
     client.close()
-    return to_epoch_ms(last)
+    return int(landed), to_epoch_ms(last)

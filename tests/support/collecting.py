@@ -65,7 +65,7 @@ class Collector:
 
     def records(self) -> list[Record]:
         """Everything in the stream."""
-        return [record for number in (0, 1) for record in self.stream.read(number, 0, 100_000, 1 << 40)]
+        return [record for number in (0, 1) for record in self.stream.read({number: 0}, 100_000, 1 << 40)]
 
     def envelopes(self) -> list[Envelope]:
         """Everything in the stream, taken out of its bytes."""

@@ -15,7 +15,7 @@ from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
 from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer
-from wakeline.database import sends
+from wakeline.database import lanes, sends
 from wakeline.pipeline.lanes import LaneStore, Lease
 
 LANE = "0"
@@ -63,6 +63,12 @@ class Book:
         lease = self.lanes.acquire(LANE, holder, now_ms, LEASE_MS)
         assert lease is not None
         return lease
+
+    def begun(self, lane: str = LANE) -> dict[int, tuple[int, int]]:
+        """The batch that was begun on a lane and not committed, empty when there is none."""
+        with self.engine.connect().execution_options(read_only=True) as connection:
+            intent = connection.execute(sa.select(lanes.c.intent).where(lanes.c.lane == lane)).scalar()
+        return {int(partition): (first, end) for partition, (first, end) in (intent or {}).items()}
 
     def take_over(self, lease: Lease, holder: str = "run-2") -> Lease:
         """The lane's next lease: the given one is lost."""

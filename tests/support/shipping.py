@@ -35,7 +35,7 @@ class Served:
 
     def records(self) -> list[Record]:
         """Everything in the stream."""
-        return [record for number in (0, 1) for record in self.stream.read(number, 0, 100_000, 1 << 40)]
+        return [record for number in (0, 1) for record in self.stream.read({number: 0}, 100_000, 1 << 40)]
 
 
 class Arrivals:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
+from support.ports import free_ports
 from wakeline.clock import system_clock
 from wakeline.database import open_database
 from wakeline.errors import WakelineError
-from wakeline.pipeline.factory import LANE
-from wakeline.pipeline.lanes import LaneState, LaneStore
+from wakeline.pipeline.factory import lane_store
+from wakeline.pipeline.lanes import FIRST_LANE, LaneState
 from wakeline.play.storefront import simulate
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
 from wakeline.settled import unsettled
@@ -94,13 +95,15 @@ _RUN_STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { 
 class RunningStack:
     """A stack that `wakeline up` runs; `messages` are all that were played into it, with repetitions.
 
-    `shortened` are waits of the settings for which a test has no time.
+    `shortened` are waits of the settings for which a test has no time; `environment` adds to that of its processes, and
+    must be set in this one as well where it holds settings.
     """
 
-    def __init__(self, folder: Path, **shortened: float) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **shortened: float) -> None:
         self.messages: list[dict[str, Any]] = []
         self._settings_path = folder / "wakeline.toml"
         self._settings_path.write_text(_settings_text(shortened), encoding="utf-8")
+        self._environment = {**os.environ, **(environment or {}), CONFIG_VARIABLE: str(self._settings_path)}
         self.settings: Settings = load_settings(self._settings_path)
         self._log_path = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,9 +137,9 @@ class RunningStack:
         """The process of a supervised program that runs now."""
         return Stack(self.settings, self._settings_path, lambda step: None).pids()[name]
 
-    def worker(self) -> int:
+    def worker(self, lane: str = FIRST_LANE) -> int:
         """The process of the run that holds the lane: the holder is a Dagster run, whose log names the process."""
-        run_id = self.lane().holder
+        run_id = self.lane(lane).holder
         events = self._ask_dagster(_RUN_LOG, run_id)["logsForRun"]["events"]
         entries = (entry for event in events for entry in event.get("metadataEntries", ()))
         pid = next(int(entry["text"]) for entry in entries if entry["label"] == "pid")
@@ -152,11 +155,11 @@ class RunningStack:
         answer = self._ask_dagster(_CANCEL, run_id)
         assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
 
-    def lane(self) -> LaneState:
+    def lane(self, lane: str = FIRST_LANE) -> LaneState:
         """Who holds the lane."""
         engine = open_database(self.settings.ledger_path)
         try:
-            return LaneStore(engine, self.settings.stream.name).state(LANE)
+            return lane_store(self.settings, engine).state(lane)
         finally:
             engine.dispose()
 
@@ -181,7 +184,7 @@ class RunningStack:
         """How many events were ever appended to the stream."""
         stream = open_stream(self.settings, system_clock)
         try:
-            return sum(head.next for head in stream.heads())
+            return stream.lag({}).events or 0
         finally:
             stream.close()
 
@@ -204,13 +207,13 @@ class RunningStack:
             yield
 
     @contextmanager
-    def play(self, seed: int) -> Iterator["Play"]:
+    def play(self, seed: int, people: int = PEOPLE, minutes: float = MINUTES, speed: float = SPEED) -> Iterator["Play"]:
         """Shopper traffic, new for every seed; ended with the context if it has not ended by itself."""
-        messages = [timed.message for timed in simulate(seed, PEOPLE, MINUTES)]
+        messages = [timed.message for timed in simulate(seed, people, minutes)]
         self.messages += messages
         log_path = self._log_path.with_name(f"play-{seed}.log")
         with log_path.open("wb") as log:
-            options = {"people": PEOPLE, "minutes": MINUTES, "speed": SPEED, "seed": seed}
+            options = {"people": people, "minutes": minutes, "speed": speed, "seed": seed}
             arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
             process = self._wakeline(["play", "--format", "storefront", "--json", *arguments], log, subprocess.PIPE)
         try:
@@ -220,7 +223,7 @@ class RunningStack:
                 process.kill()
             process.communicate()
 
-    def await_settled(self) -> None:
+    def await_settled(self, seconds: float = _SETTLE_SECONDS) -> None:
         """Returns when everything that was played is processed to its end."""
         reasons = [""]
 
@@ -230,7 +233,7 @@ class RunningStack:
                 return not reasons[-1]
             return False
 
-        await_that(lambda: f"everything is settled ({reasons[-1]})", is_settled, _SETTLE_SECONDS)
+        await_that(lambda: f"everything is settled ({reasons[-1]})", is_settled, seconds)
 
     def leftovers(self) -> dict[int, str]:
         """Processes of this deployment that are alive: every program and every run has its data folder about it."""
@@ -263,7 +266,7 @@ class RunningStack:
             [sys.executable, "-m", "wakeline", *arguments],
             stdout=log if out is None else out,
             stderr=log,
-            env={**os.environ, CONFIG_VARIABLE: str(self._settings_path)},
+            env=self._environment,
         )
 
     def _is_up(self) -> bool:
@@ -298,9 +301,9 @@ class Play:
         await_that("the play is in its middle", lambda: self._is_in_its_middle(least_mails), _PLAY_SECONDS)
         assert self._process.poll() is None, "The play was over before anything could be broken."
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, seconds: float = _PLAY_SECONDS) -> dict[str, Any]:
         """The player's own result, once everything is posted."""
-        out, _ = self._process.communicate(timeout=_PLAY_SECONDS)
+        out, _ = self._process.communicate(timeout=seconds)
         assert self._process.returncode == 0, self._log_path.read_text(encoding="utf-8", errors="replace")
         result = dict(json.loads(out))
         assert result["posted"] == self._message_count
@@ -344,10 +347,7 @@ def is_free(port: int) -> bool:
 
 
 def _settings_text(shortened: dict[str, float]) -> str:
-    with contextlib.ExitStack() as sockets:
-        # All at once, so that no port is given out twice.
-        bound = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
-        ports = dict(zip(_PORTS, (one.getsockname()[1] for one in bound), strict=True))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     waits = {**_SHORTENABLE, **shortened}
     return _SETTINGS.format(project_dir=PROJECT_DIR, lease_seconds=LEASE_SECONDS, **waits, **ports)
 
@@ -361,7 +361,7 @@ def _locked_in_a_batch(connection: sqlite3.Connection) -> bool:
 
 
 def _begun(connection: sqlite3.Connection) -> dict[str, list[int]]:
-    [[intent]] = connection.execute("SELECT intent FROM lanes WHERE lane = ?", (LANE,))
+    [[intent]] = connection.execute("SELECT intent FROM lanes WHERE lane = ?", (FIRST_LANE,))
     return dict(json.loads(intent or "{}"))
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import warnings
@@ -19,6 +18,7 @@ from sqlalchemy.engine import Engine
 
 from support.clocks import Hand
 from support.messages import Message, append
+from support.ports import free_ports
 from support.sending import LANE, LEASE_MS, Book
 from support.stack import PROJECT_DIR, await_that
 from wakeline.activation.esp.protocol import Esp
@@ -266,13 +266,6 @@ def open_site(deployed: Settings, folder: Path, clock: Hand) -> Iterator[Site]:
     finally:
         engine.dispose()
         client.close()
-
-
-def free_ports(how_many: int) -> list[int]:
-    """Ports that nobody listens on, no two the same."""
-    with ExitStack() as sockets:
-        bound = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(how_many)]
-        return [one.getsockname()[1] for one in bound]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from wakeline.activation.consent import Consent, RecordAddress, Suppression, pre
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
 from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
 from wakeline.activation.mailer import Answer
-from wakeline.database import consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
@@ -144,12 +144,18 @@ class Ledger:
                 )
 
     def settle_orphans(self, lease: Lease, takes_idempotency_key: bool, now_ms: int) -> int:
-        """Claims of earlier holders that were never settled: each may or may not have reached the ESP.
+        """Claims of the lane's earlier holders that were never settled: each may or may not have reached the ESP.
 
         They are handed to the ESP again if it takes the key, and else become `unknown`, which only the ESP's own
         word can settle. Returns how many there were.
         """
-        orphaned = (sends.c.state == CLAIMED) & (sends.c.fencing_token < lease.fencing_token)
+        earlier = (sends.c.lane == lease.lane) & (sends.c.fencing_token < lease.fencing_token)
+        # Where there are fewer lanes than before, nobody will hold the others again. Numbers are compared as such.
+        abandoned = (
+            sa.cast(sends.c.lane, sa.Integer)
+            >= sa.select(lanes.c.lane_count).where(lanes.c.lane == lease.lane).scalar_subquery()
+        )
+        orphaned = (sends.c.state == CLAIMED) & (earlier | abandoned)
         state = RETRY if takes_idempotency_key else UNKNOWN
         with self._engine.begin() as connection:
             require(connection, lease)
@@ -181,7 +187,12 @@ class Ledger:
         candidate = Candidate(row["campaign_class"], row["purpose"], row["address"], row["expires_at_ms"])
         # Its own first claim already counts against the caps.
         skip = decide(candidate, Facts(now_ms, consent=consent, suppression=_suppression(connection, address)))
-        values: dict[str, Any] = {"state": CLAIMED, "fencing_token": lease.fencing_token, "reason": ""}
+        values: dict[str, Any] = {
+            "state": CLAIMED,
+            "lane": lease.lane,
+            "fencing_token": lease.fencing_token,
+            "reason": "",
+        }
         if skip:
             values = {"state": SKIPPED, "reason": skip.reason, "record": skip.record}
         if skip and row["reason"] == INTERRUPTED:
@@ -226,6 +237,7 @@ def _decision(one: Intended, skip: Skip | None, lease: Lease, run_id: str, batch
         "contact": one.contact,
         "context": one.context,
         "run_id": run_id,
+        "lane": lease.lane,
         "fencing_token": lease.fencing_token,
         "batch": {str(partition): list(bounds) for partition, bounds in batch.items()},
         "claimed_at_ms": now_ms,

@@ -3,7 +3,7 @@
 Nothing is dropped: a message that breaks the contract becomes a quarantined row with its reason and raw bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,7 @@ class LandingRow:
     type: str = ""
     event: str = ""
     occurred_at_ms: int = 0
+    position: str = ""
     parsed: dict[str, Any] | None = None
 
 
@@ -61,6 +62,7 @@ def classify(record: Record, max_event_bytes: int) -> LandingRow:
             status="quarantined",
             reason="the envelope is not readable",
             occurred_at_ms=record.appended_at_ms,
+            position=record.position,
         )
     row = LandingRow(
         record.partition,
@@ -70,6 +72,7 @@ def classify(record: Record, max_event_bytes: int) -> LandingRow:
         envelope.source,
         envelope.message,
         occurred_at_ms=envelope.received_at_ms,
+        position=record.position,
     )
     try:
         return _accepted(row, envelope, max_event_bytes)
@@ -77,21 +80,28 @@ def classify(record: Record, max_event_bytes: int) -> LandingRow:
         return replace(row, status="quarantined", reason=str(broken))
 
 
-def mark_duplicates(rows: Iterable[LandingRow], seen: set[tuple[int, str]]) -> list[LandingRow]:
-    """Accepted rows whose message id stands earlier in their partition (`seen`, or in `rows`) become duplicates.
-
-    `seen` holds (partition, message id) of accepted messages before the batch's first offset.
-    """
+def mark_duplicates(rows: Iterable[LandingRow], seen: set[str]) -> list[LandingRow]:
+    """Accepted rows whose message id was accepted before (`seen`), or stands earlier in `rows`, become duplicates."""
     seen = set(seen)
     marked = []
     for row in rows:
-        identity = (row.partition, row.message_id)
-        if row.status == "accepted" and identity in seen:
-            row = replace(row, status="duplicate", reason="the message id was accepted before", parsed=None)
-        elif row.status == "accepted":
-            seen.add(identity)
-        marked.append(row)
+        is_repeated = row.status == "accepted" and row.message_id in seen
+        if row.status == "accepted":
+            seen.add(row.message_id)
+        marked.append(_duplicate(row) if is_repeated else row)
     return marked
+
+
+def mark_as_landed(rows: Iterable[LandingRow], statuses: Mapping[tuple[int, int], str]) -> list[LandingRow]:
+    """The rows of a batch that landing has already, with the duplicates that it knows: (partition, offset) -> status.
+
+    Another lane may have accepted the same message since; asked again, both would be duplicates.
+    """
+    return [_duplicate(row) if statuses[row.partition, row.offset] == "duplicate" else row for row in rows]
+
+
+def _duplicate(row: LandingRow) -> LandingRow:
+    return replace(row, status="duplicate", reason="the message id was accepted before", parsed=None)
 
 
 def _accepted(row: LandingRow, envelope: Envelope, max_event_bytes: int) -> LandingRow:

@@ -24,8 +24,6 @@ from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
 
-#: The one lane of this version; it reads every partition.
-LANE = "0"
 _MS_PER_HOUR = 3_600_000
 
 
@@ -37,10 +35,11 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
     with ExitStack() as parts:
         engine = open_database(settings.ledger_path)
         parts.callback(engine.dispose)
-        stream = open_stream(settings, clock)
-        parts.callback(stream.close)
         client = connect(settings.warehouse)
         parts.callback(client.close)
+        landing = Landing(client, settings.stream.name)
+        stream = open_stream(settings, clock, landing)
+        parts.callback(stream.close)
         evaluator = Evaluator(lambda: connect(settings.warehouse), live)
         parts.callback(evaluator.close)
         mailer = open_mailer(settings, campaigns, clock)
@@ -49,13 +48,18 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             settings,
             clock,
             stream,
-            LaneStore(engine, settings.stream.name),
-            Landing(client, settings.stream.name),
+            lane_store(settings, engine),
+            landing,
             evaluator,
             open_ledger(settings, engine),
             mailer,
             campaigns,
         )
+
+
+def lane_store(settings: Settings, engine: Engine) -> LaneStore:
+    """The lanes of the settings' stream."""
+    return LaneStore(engine, settings.stream.name, settings.lane.count)
 
 
 def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaign]:

@@ -2,20 +2,27 @@
 
 A lease is a row with an expiry; each new holder gets the next fencing token. Every write names its token and fails
 with LeaseLostError when it is no longer the newest, so a holder that was paused cannot do harm when it wakes up.
+
+A lane reads the partitions whose number, divided by the number of lanes, leaves the lane's own. When that number is
+changed, lanes of the old number must end before one of the new begins, and what they had begun is done first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
-from wakeline.database import lanes, offsets
-from wakeline.errors import LeaseLostError
+from wakeline.database import lanes, offsets, partition_starts, streams
+from wakeline.errors import ConfigError, LeaseLostError, StreamError
 
 #: Offset ranges of one micro-batch: partition -> (first, end), end exclusive.
 Ranges = Mapping[int, tuple[int, int]]
+Row = sa.RowMapping
+
+#: There is always this one.
+FIRST_LANE = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,20 @@ class Lease:
 
 
 class LaneStore:
-    """Leases, intents and offsets of one stream's lanes."""
+    """Leases, intents and offsets of one stream's lanes; `lane_count` is how many there are."""
 
-    def __init__(self, engine: Engine, stream: str) -> None:
+    def __init__(self, engine: Engine, stream: str, lane_count: int = 1) -> None:
         self._engine = engine
         self._stream = stream
+        self.lane_count = lane_count
+
+    def names(self) -> list[str]:
+        """The lanes: "0", "1" and so on."""
+        return [str(number) for number in range(self.lane_count)]
+
+    def partitions_of(self, lane: str, partitions: Iterable[int]) -> list[int]:
+        """Those of the partitions that are the lane's."""
+        return [partition for partition in partitions if partition % self.lane_count == int(lane)]
 
     def state(self, lane: str) -> LaneState:
         """The lane's row; all zero for a lane nobody has held yet."""
@@ -56,12 +72,19 @@ class LaneStore:
         return LaneState(**{name: row[name] for name in LaneState.__slots__})
 
     def acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        """The lease if the lane is free or its holder's lease has expired, else None."""
+        """The lease if the lane is free or its holder's lease has expired, else None.
+
+        None as well while lanes of another number are at work, or have begun a batch that is theirs to do again.
+        Raises ConfigError when there is no such lane.
+        """
+        if lane not in self.names():
+            raise ConfigError(f"There is no lane {lane}: lane.count is {self.lane_count}.")
         with self._engine.begin() as connection:
-            connection.execute(insert(lanes).values(lane=lane).on_conflict_do_nothing())
-            row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
-            if row["holder"] and row["expires_at_ms"] > now_ms:
+            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
+            if any(self._is_in_the_way(row, lane, now_ms) for row in rows.values()):
                 return None
+            self._lay_out(connection, rows)
+            row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
             lease = Lease(lane, holder, row["fencing_token"] + 1)
             connection.execute(
                 sa.update(lanes)
@@ -76,6 +99,34 @@ class LaneStore:
                 )
             )
         return lease
+
+    def _is_in_the_way(self, row: Row, lane: str, now_ms: int) -> bool:
+        alive = bool(row["holder"]) and row["expires_at_ms"] > now_ms
+        if row["lane"] == lane:
+            return alive
+        if row["lane_count"] == self.lane_count:
+            return False
+        return alive or (bool(row["intent"]) and not self._may_adopt(lane, row["lane"]))
+
+    def _may_adopt(self, lane: str, other: str) -> bool:
+        """The first lane does what lanes that are no more have begun."""
+        return lane == FIRST_LANE and int(other) >= self.lane_count
+
+    def _lay_out(self, connection: Connection, rows: Mapping[str, Row]) -> None:
+        """When their number has changed, all lanes begin where the slowest was: its wake-ups are anybody's now."""
+        if all(name in rows and rows[name]["lane_count"] == self.lane_count for name in self.names()):
+            return
+        begun = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        for name in self.names():
+            connection.execute(insert(lanes).values(lane=name, lane_count=self.lane_count).on_conflict_do_nothing())
+            connection.execute(
+                sa.update(lanes).where(lanes.c.lane == name).values(evaluated_until_ms=min(begun, default=0))
+            )
+        # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
+        gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
+        connection.execute(gone.values(evaluated_until_ms=0))
+        idle = lanes.c.intent.is_(None) | (lanes.c.intent == sa.JSON.NULL)
+        connection.execute(sa.update(lanes).where(idle).values(lane_count=self.lane_count))
 
     def wait_as_successor(self, lane: str, holder: str, now_ms: int) -> None:
         """Tell the holder that somebody stands by; said again at every look, so a dead successor is seen as dead."""
@@ -100,10 +151,24 @@ class LaneStore:
         with self._engine.begin() as connection:
             _update(connection, lease, intent=intent, expires_at_ms=now_ms + lease_ms)
 
-    def intent(self, lane: str) -> dict[int, tuple[int, int]]:
-        """The batch that was begun and not committed, empty when there is none."""
-        with self._reading() as connection:
-            intent = connection.execute(sa.select(lanes.c.intent).where(lanes.c.lane == lane)).scalar()
+    def to_redo(self, lease: Lease) -> dict[int, tuple[int, int]]:
+        """A batch that was begun and not committed, of this lane or of one that is no more; empty when there is none.
+
+        It is the lease's own from then on.
+        """
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
+            intent = rows[lease.lane]["intent"]
+            if not intent:
+                adopted = [row for name, row in rows.items() if row["intent"] and self._may_adopt(lease.lane, name)]
+                intent = adopted[0]["intent"] if adopted else None
+                if adopted:
+                    done = {"intent": sa.null(), "lane_count": self.lane_count}
+                    connection.execute(sa.update(lanes).where(lanes.c.lane == adopted[0]["lane"]).values(**done))
+            _update(
+                connection, lease, intent=intent or sa.null(), **({} if intent else {"lane_count": self.lane_count})
+            )
         return {int(partition): (first, end) for partition, (first, end) in (intent or {}).items()}
 
     def commit(self, lease: Lease, ranges: Ranges, evaluated_until_ms: int, expires_at_ms: int) -> None:
@@ -123,6 +188,36 @@ class LaneStore:
         query = sa.select(offsets.c.partition, offsets.c.committed).where(offsets.c.stream == self._stream)
         with self._reading() as connection:
             return {row.partition: row.committed for row in connection.execute(query)}
+
+    def starts(self) -> dict[int, int]:
+        """The offset at which each partition was first read."""
+        query = sa.select(partition_starts).where(partition_starts.c.stream == self._stream)
+        with self._reading() as connection:
+            return {row.partition: row.first for row in connection.execute(query)}
+
+    def begin_at(self, lease: Lease, starts: Mapping[int, int]) -> None:
+        """Remember where partitions that were never read begin: what leaves the stream from there on is missed."""
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for partition, first in starts.items():
+                row = {"stream": self._stream, "partition": partition, "first": first}
+                connection.execute(insert(partition_starts).values(row).on_conflict_do_nothing())
+
+    def require_identity(self, identity: str) -> None:
+        """The stream must be the one that the offsets belong to; the first one seen is. Raises StreamError."""
+        query = sa.select(streams.c.identity).where(streams.c.stream == self._stream)
+        with self._reading() as connection:
+            known = connection.execute(query).scalar()
+        if known is None:
+            with self._engine.begin() as connection:
+                row = {"stream": self._stream, "identity": identity}
+                connection.execute(insert(streams).values(row).on_conflict_do_nothing())
+                known = connection.execute(query).scalar_one()
+        if known != identity:
+            raise StreamError(
+                f"The event stream '{self._stream}' was deleted and made anew (it is {identity}, and was {known}): its"
+                " offsets start again and mean other events. Give the new one another stream.name."
+            )
 
     def correct_offsets(self, lease: Lease, committed: Mapping[int, int]) -> None:
         """Set the committed offsets to what the warehouse holds, which is the truth."""

@@ -14,14 +14,18 @@ from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer, Mailer
 from wakeline.clock import Clock
-from wakeline.pipeline.classify import LandingRow, classify, mark_duplicates
+from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed, mark_duplicates
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
-from wakeline.pipeline.reading import read_next, read_ranges
+from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
+from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.triggers import Occurrence
 from wakeline.settings import LaneSettings, Settings
 from wakeline.streams.protocol import EventStream, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
+
+#: (partition, offset) -> status.
+Statuses = Mapping[tuple[int, int], str]
 
 #: Retries handed to the ESP in one go.
 _RETRY_LIMIT = 200
@@ -70,50 +74,72 @@ class MicroBatches:
 
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
+        check_stream(self.stream, self.lanes)
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.ledger.settle_orphans(lease, self.mailer.takes_idempotency_key, self.clock())
         self.landing.pin_view_tokens()
-        ranges = self.lanes.intent(lease.lane)
-        redone = [self._process(lease, read_ranges(self.stream, ranges), ranges)] if ranges else []
-        self.committed = self.landing.committed()
-        self.lanes.correct_offsets(lease, self.committed)
+        redone = []
+        while ranges := self.lanes.to_redo(lease):
+            redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
+        self.committed = {**self.lanes.starts(), **self.landing.committed()}
+        self.lanes.correct_offsets(lease, self._own(lease, self.committed))
         return redone
 
     def step(self, lease: Lease) -> BatchResult | None:
         """One micro-batch; None when there was nothing to do. Raises LeaseLostError when the lane was taken over."""
         lane = self.settings.lane
         limit = self._rows_limit or lane.batch_rows
-        records, ranges = read_next(self.stream, self.committed, limit, lane.batch_bytes)
+        starts = self._starts(lease)
+        records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
         if not records and not self._wakeups_are_worth_a_look():
             return None
         began_ms = self.clock()
-        result = self._process(lease, records, ranges)
+        result = self._process(lease, records, ranges_of(records, starts))
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
+
+    def _starts(self, lease: Lease) -> dict[int, int]:
+        """Where the lane's partitions go on; those that are new begin with their first event."""
+        partitions = self.lanes.partitions_of(lease.lane, self.stream.partitions())
+        begun = unread_starts(self.stream, partitions, self.committed)
+        if begun:
+            self.lanes.begin_at(lease, begun)
+            self.committed |= begun
+        return {partition: self.committed[partition] for partition in partitions}
+
+    def _own(self, lease: Lease, offsets: Mapping[int, int]) -> dict[int, int]:
+        return {partition: offsets[partition] for partition in self.lanes.partitions_of(lease.lane, offsets)}
 
     def _wakeups_are_worth_a_look(self) -> bool:
         return self.clock() - self._looked_for_wakeups_ms >= self.settings.lane.wakeup_seconds * 1000
 
-    def _process(self, lease: Lease, records: Sequence[Record], ranges: Ranges) -> BatchResult:
-        ingested = self._ingest(lease, records, ranges)
+    def _process(
+        self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses | None = None
+    ) -> BatchResult:
+        ingested = self._ingest(lease, records, ranges, landed or {})
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
         touched = {row.id for row in ingested.rows if row.status == "accepted"}
-        members = self.evaluator.candidates(touched, self._partitions, self.evaluated_until_ms, as_of_ms)
+        members = self.evaluator.candidates(
+            touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
+        )
         decided, answers = self._activate(lease, ingested, members, as_of_ms)
         if records or members:  # An idle look changes nothing worth a write.
             self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms)
         self.evaluated_until_ms = as_of_ms
-        self.committed.update({partition: end for partition, (_, end) in ranges.items()})
+        ends = {partition: end for partition, (_, end) in ranges.items()}
+        self.committed.update(ends)
+        if ends:
+            self.stream.commit(ends)
         return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
 
-    def _ingest(self, lease: Lease, records: Sequence[Record], ranges: Ranges) -> _Ingested:
+    def _ingest(self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses) -> _Ingested:
         read_at_ms = self.clock()
         if not records:
             return _Ingested(ranges, (), read_at_ms, read_at_ms)
         self.lanes.begin(lease, ranges, read_at_ms, self._lease_ms)
         max_bytes = self.settings.collector.max_event_bytes
         rows = [classify(record, max_bytes) for record in records]
-        rows = mark_duplicates(rows, self.landing.earlier(rows, ranges))
+        rows = mark_as_landed(rows, landed) if landed else mark_duplicates(rows, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
         trusted = self.settings.trusted_sources
         self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
@@ -156,10 +182,6 @@ class MicroBatches:
         answers = self.mailer.send(claims)
         self.ledger.settle(answers)
         return answers
-
-    @property
-    def _partitions(self) -> list[int]:
-        return list(range(self.stream.partitions))
 
     @property
     def _lease_ms(self) -> int:

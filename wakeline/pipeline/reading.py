@@ -1,29 +1,21 @@
-"""What the next micro-batch reads: offset ranges within bounds, and their records."""
+"""What the next micro-batch reads: records within bounds, and the offset ranges they cover."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from wakeline.errors import StreamError
 from wakeline.pipeline.lanes import Ranges
-from wakeline.streams.protocol import EventStream, PartitionHead, Record
+from wakeline.streams.protocol import EventStream, Record
+
+#: A broker that was asked for what it has may need so long to answer.
+_REDO_SECONDS = 10.0
 
 
-def read_next(
-    stream: EventStream, committed: Mapping[int, int], max_rows: int, max_bytes: int
-) -> tuple[list[Record], dict[int, tuple[int, int]]]:
-    """Unread records of all partitions, each partition its fair share, and the ranges they cover.
+def ranges_of(records: Iterable[Record], starts: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+    """What records cover that were read from `starts` on: from there to the last of each partition.
 
-    Raises StreamError when the stream does not hold what comes next: going on would lose events in silence.
+    A broker may leave out offsets, so that a range can be longer than its records are many.
     """
-    unread = [head for head in stream.heads() if _start(head, committed) < head.next]
-    records: list[Record] = []
-    ranges: dict[int, tuple[int, int]] = {}
-    for index, head in enumerate(unread):
-        share = max(1, (max_rows - len(records)) // (len(unread) - index))
-        found = stream.read(head.partition, _start(head, committed), share, max_bytes // len(unread))
-        if found:
-            records += found
-            ranges[head.partition] = (found[0].offset, found[-1].offset + 1)
-    return records, ranges
+    return {record.partition: (starts[record.partition], record.offset + 1) for record in records}
 
 
 def read_ranges(stream: EventStream, ranges: Ranges) -> list[Record]:
@@ -31,34 +23,20 @@ def read_ranges(stream: EventStream, ranges: Ranges) -> list[Record]:
 
     Raises StreamError when the stream no longer has them.
     """
+    return [record for partition, bounds in ranges.items() for record in _read_range(stream, partition, *bounds)]
+
+
+def _read_range(stream: EventStream, partition: int, start: int, end: int) -> list[Record]:
     records: list[Record] = []
-    for partition, (first, end) in ranges.items():
-        while first < end:
-            found = stream.read(partition, first, end - first, max_bytes=2**40)
-            if not found or found[0].offset != first:
-                raise StreamError(
-                    f"Stream partition {partition} no longer holds offset {first}, which is being redone."
-                )
-            records += found
-            first = found[-1].offset + 1
+    while start < end:
+        found = stream.read({partition: start}, end - start, max_bytes=2**40, max_wait_seconds=_REDO_SECONDS)
+        if not found:
+            raise StreamError(f"Stream partition {partition} no longer holds offset {start}, which is being redone.")
+        records += [record for record in found if record.offset < end]
+        start = found[-1].offset + 1
     return records
 
 
-def unread_count(heads: Sequence[PartitionHead], committed: Mapping[int, int]) -> int:
-    """Events in the stream that are not yet processed."""
-    return sum(max(0, head.next - committed.get(head.partition, 0)) for head in heads)
-
-
-def _start(head: PartitionHead, committed: Mapping[int, int]) -> int:
-    start = committed.get(head.partition, 0)
-    if start < head.earliest:
-        raise StreamError(
-            f"Stream partition {head.partition} begins at offset {head.earliest}, but {start} is the next to process:"
-            " events left the stream unprocessed. Restore the stream file from a backup before going on."
-        )
-    if start > head.next:
-        raise StreamError(
-            f"Stream partition {head.partition} ends at offset {head.next}, but {start} is the next to process:"
-            " this is another stream. Restore the file, or give the new stream another stream.name."
-        )
-    return start
+def unread_starts(stream: EventStream, partitions: Iterable[int], committed: Mapping[int, int]) -> dict[int, int]:
+    """Where the partitions begin that were never read."""
+    return {partition: stream.earliest(partition) for partition in partitions if partition not in committed}

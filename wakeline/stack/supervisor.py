@@ -18,8 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from wakeline.clock import system_clock
 from wakeline.database import open_database
 from wakeline.errors import WakelineError
-from wakeline.pipeline.factory import LANE
-from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.stack.programs import dagster_home, log_path, socket_path, supervisor_config
 from wakeline.warehouse.client import connect
@@ -65,7 +64,7 @@ class Stack:
             self._await(name, lambda port=port: _listens(*port))  # type: ignore[misc]
         self._await("web", self._dagster_answers)
         self._say("resident run")
-        self._await("daemon", self._lane_is_held)
+        self._await("daemon", self._lanes_are_held)
 
     def stop(self) -> None:
         """Stop every process, in the reverse order of starting; safe to call twice."""
@@ -164,11 +163,12 @@ class Stack:
         except httpx.TransportError:
             return False
 
-    def _lane_is_held(self) -> bool:
+    def _lanes_are_held(self) -> bool:
         engine = open_database(self._settings.ledger_path)
-        state = LaneStore(engine, self._settings.stream.name).state(LANE)
+        lanes = lane_store(self._settings, engine)
+        states = [lanes.state(lane) for lane in lanes.names()]
         engine.dispose()
-        return bool(state.holder) and state.expires_at_ms > system_clock()
+        return all(state.holder and state.expires_at_ms > system_clock() for state in states)
 
     def _why(self, name: str) -> str:
         return f"The {name} does not run: {self._tail(name)}"

@@ -6,7 +6,7 @@ returns, and readers never wait for writers (write-ahead log, https://sqlite.org
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -21,8 +21,11 @@ from wakeline.streams.embedded_log import (
     select_head,
     select_heads,
     select_records,
+    select_size,
 )
-from wakeline.streams.protocol import PartitionHead, Record, partition_of
+from wakeline.streams.offsets import require_within
+from wakeline.streams.protocol import Facts, Lag, PartitionHead, Record, partition_of
+from wakeline.streams.sharing import share_out
 
 # Appends are merged into one transaction up to here; beyond it the write-ahead log grows for no gain.
 MAX_GROUP_BYTES = 8_388_608
@@ -53,7 +56,7 @@ class EmbeddedStream:
             raise StreamError(f"stream.partitions must be between 1 and {MAX_PARTITIONS}, not {partitions}.")
         create_file(path, partitions)
         self.name = name
-        self.partitions = partitions
+        self._partitions = partitions
         self._path = path
         self._clock = clock
         self._connections = Connections(path)
@@ -69,7 +72,7 @@ class EmbeddedStream:
         """
         if not events:
             return
-        call = _Call([(partition_of(key, self.partitions), key, value) for key, value in events])
+        call = _Call([(partition_of(key, self._partitions), key, value) for key, value in events])
         self._waiting.append(call)
         with self._leader:  # Whoever gets in commits for all who wait; they then find their call done.
             while not call.done:
@@ -77,26 +80,73 @@ class EmbeddedStream:
         if call.error is not None:
             raise call.error
 
+    def partitions(self) -> list[int]:
+        """All of them: their number never changes."""
+        return list(range(self._partitions))
+
+    def earliest(self, partition: int) -> int:
+        """The first offset that is kept."""
+        with self._connections.take() as connection:
+            return self._known(select_head(connection, partition), partition).earliest
+
+    def read(
+        self, starts: Mapping[int, int], max_rows: int, max_bytes: int, max_wait_seconds: float = 0
+    ) -> list[Record]:
+        """Records of each partition from its start on; returns at once when there is none.
+
+        Raises StreamError for an offset that retention has removed or that was never given out.
+        """
+        with self._connections.take() as connection:
+            # One snapshot, so that retention cannot get between the check and the rows.
+            connection.execute("BEGIN")
+            heads = [self._checked(select_head(connection, partition), partition, starts) for partition in starts]
+            unread = [head.partition for head in heads if starts[head.partition] < head.next]
+            records = share_out(
+                unread,
+                lambda partition, rows, size: select_records(connection, partition, starts[partition], rows, size),
+                max_rows,
+                max_bytes,
+            )
+            connection.execute("COMMIT")
+        return records
+
+    def commit(self, committed: Mapping[int, int]) -> None:
+        """Nothing to tell: there is no broker."""
+
+    def lag(self, committed: Mapping[int, int]) -> Lag:
+        """Unread events of all partitions, and the age of the oldest of them; cheap enough to poll."""
+        with self._connections.take() as connection:
+            heads = select_heads(connection)
+            starts = {head.partition: max(head.earliest, committed.get(head.partition, 0)) for head in heads}
+            unread = [head for head in heads if head.next > starts[head.partition]]
+            oldest = [select_records(connection, head.partition, starts[head.partition], 1, 1) for head in unread]
+        waiting_since_ms = min((record.appended_at_ms for found in oldest for record in found), default=None)
+        seconds = 0.0 if waiting_since_ms is None else max(0, self._clock() - waiting_since_ms) / 1000
+        return Lag(sum(head.next - starts[head.partition] for head in unread), seconds)
+
+    def facts(self) -> Facts:
+        """The file's own id and its partitions; what nobody has read is kept for ever."""
+        with self._connections.take() as connection:
+            [[identity]] = connection.execute("PRAGMA user_version").fetchall()
+        return Facts(str(identity), tuple(self.partitions()), None)
+
+    def verify(self, committed: Mapping[int, int]) -> None:
+        """Raises StreamError for an offset that is not between a partition's first and its end."""
+        for head in self.heads():
+            if head.partition in committed:
+                require_within(str(self._path), head, committed[head.partition])
+
     def heads(self) -> list[PartitionHead]:
         """One head per partition, in partition order; cheap enough to poll."""
         with self._connections.take() as connection:
             return select_heads(connection)
 
-    def read(self, partition: int, offset: int, max_rows: int, max_bytes: int) -> list[Record]:
-        """Records from `offset` on, in order: at most `max_rows`; only a lone first one exceeds `max_bytes`.
-
-        Raises StreamError for an offset that retention has removed or that was never given out: going on from
-        elsewhere would skip events in silence.
-        """
+    def size_bytes(self) -> int:
+        """Bytes of the values that are kept, within a block; cheap enough for every start, not for every append."""
         with self._connections.take() as connection:
-            # One snapshot, so that retention cannot get between the check and the rows.
-            connection.execute("BEGIN")
-            self._check_offset(self._known(select_head(connection, partition), partition), offset)
-            records = select_records(connection, partition, offset, max_rows, max_bytes)
-            connection.execute("COMMIT")
-        return records
+            return select_size(connection)
 
-    def retain(self, committed: dict[int, int], before_ms: int) -> int:
+    def retain(self, committed: Mapping[int, int], before_ms: int) -> int:
         """Drop records appended before `before_ms` and below their partition's committed offset.
 
         Returns how many. Only a prefix is dropped: a record stays while an earlier one of its partition does.
@@ -113,10 +163,10 @@ class EmbeddedStream:
             if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
                 raise not_a_stream(self._path)
             stored = len(select_heads(connection))
-        if stored != self.partitions:
+        if stored != self._partitions:
             raise StreamError(
                 f"The event stream {self._path} has {stored} partitions but stream.partitions is "
-                f"{self.partitions}; set it to {stored}, or move the file away once all of it is processed."
+                f"{self._partitions}; set it to {stored}, or move the file away once all of it is processed."
             )
 
     def _commit_group(self) -> None:
@@ -149,12 +199,10 @@ class EmbeddedStream:
             raise StreamError(f"The event stream {self._path} has no partition {partition}.")
         return head
 
-    def _check_offset(self, head: PartitionHead, offset: int) -> None:
-        if not head.earliest <= offset <= head.next:
-            raise StreamError(
-                f"Offset {offset} of partition {head.partition} is not in the event stream {self._path}, "
-                f"which holds {head.earliest} to {head.next}; file and committed offsets do not match."
-            )
+    def _checked(self, head: PartitionHead | None, partition: int, starts: Mapping[int, int]) -> PartitionHead:
+        known = self._known(head, partition)
+        require_within(str(self._path), known, starts[partition])
+        return known
 
     def _retain_partition(self, partition: int, committed: int, before_ms: int) -> int:
         dropped = 0

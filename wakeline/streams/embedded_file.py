@@ -1,6 +1,7 @@
 """The SQLite file of the embedded stream: made whole or not at all, and the connections to it."""
 
 import os
+import secrets
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ CREATE TABLE blocks (
 # WAL alone syncs at checkpoints only; FULL syncs at every commit. Some builds of SQLite overwrite what is
 # deleted with zeros, which writes every event a second time; FAST does so only where no further page is hit.
 _PRAGMAS = ("PRAGMA synchronous = FULL", "PRAGMA secure_delete = FAST")
+
+# The file header has 32 bits for it.
+_IDENTITIES = 2**31 - 1
 
 _BUGS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_CONSTRAINT)
 
@@ -137,6 +141,8 @@ def _write_schema(path: Path, partitions: int) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        # Tells this file from another one that is put in its place.
+        connection.execute(f"PRAGMA user_version = {secrets.randbelow(_IDENTITIES) + 1}")
         connection.executescript(f"BEGIN; {_SCHEMA}")
         connection.executemany("INSERT INTO heads VALUES (?, 0, 0)", heads)
         connection.execute("COMMIT")

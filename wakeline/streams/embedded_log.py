@@ -18,6 +18,7 @@ _BLOCKS = "SELECT id, appended_at_ms, keys, sizes, body FROM blocks WHERE id >= 
 _BLOCK_SIZES = """
 SELECT id, appended_at_ms, length(body) FROM blocks WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
 """
+_SIZE = "SELECT coalesce(sum(length(body)), 0) FROM blocks"
 _DELETE_BLOCKS = "DELETE FROM blocks WHERE id >= ? AND id < ?"
 _INSERT_BLOCKS = f"""
 INSERT INTO blocks
@@ -66,6 +67,12 @@ def select_records(
             if len(found) >= max_rows:
                 break
     return found
+
+
+def select_size(connection: sqlite3.Connection) -> int:
+    """Bytes of all blocks' values; a block dropped in part counts whole."""
+    [[size]] = connection.execute(_SIZE).fetchall()
+    return int(size)
 
 
 def drop_chunk(connection: sqlite3.Connection, head: PartitionHead, committed: int, before_ms: int) -> int:

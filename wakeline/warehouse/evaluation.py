@@ -1,7 +1,7 @@
 """Asks the warehouse what a micro-batch caused: candidates, triggers, contacts.
 
-The SQL is dbt's. It is given `as_of`, `evaluated_until` and `partitions` as parameters, and the tables `_touched`
-(ids of the batch) or `_candidates` (profiles to evaluate, one row per id) with the request.
+The SQL is dbt's. It is given `as_of`, `evaluated_until`, `lane` and `lane_count` as parameters, and the tables
+`_touched` (ids of the batch) or `_candidates` (profiles to evaluate, one row per id) with the request.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,13 +31,17 @@ class Evaluator:
         self._pool = ThreadPoolExecutor(max(1, len(models.triggers)), thread_name_prefix="trigger")
 
     def candidates(
-        self, touched: Iterable[str], partitions: Sequence[int], evaluated_until_ms: int, as_of_ms: int
+        self, touched: Iterable[str], lane: int, lane_count: int, evaluated_until_ms: int, as_of_ms: int
     ) -> list[Member]:
-        """The profiles of `touched` ids and of wake-ups due in (evaluated_until, as_of], with all their ids."""
+        """The profiles of `touched` ids and of the lane's wake-ups due in (evaluated_until, as_of], with all their ids.
+
+        A wake-up is the lane's when the partition of its event is, even one that the stream no longer has.
+        """
         parameters = {
             "as_of": _moment(as_of_ms),
             "evaluated_until": _moment(evaluated_until_ms),
-            "partitions": list(partitions),
+            "lane": lane,
+            "lane_count": lane_count,
         }
         table = _table("_touched", ["id"], ((one,) for one in touched))
         rows = _ask(self._client, self._models.candidates, parameters, table)

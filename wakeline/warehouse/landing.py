@@ -13,25 +13,37 @@ from wakeline.pipeline.lanes import Ranges
 from wakeline.warehouse.client import FAULTS, first_line
 
 _COLUMNS = [
-    "stream", "partition", "offset", "status", "reason", "schema_version", "message_id", "id", "user_id",
+    "stream", "partition", "offset", "position", "status", "reason", "schema_version", "message_id", "id", "user_id",
     "anonymous_id", "type", "event", "source", "message", "occurred_at", "received_at", "appended_at",
 ]  # fmt: skip
 _TYPES = [
-    "LowCardinality(String)", "UInt16", "UInt64", "LowCardinality(String)", "LowCardinality(String)", "UInt16",
-    "String", "String", "String", "String", "LowCardinality(String)", "LowCardinality(String)",
+    "LowCardinality(String)", "UInt16", "UInt64", "String", "LowCardinality(String)", "LowCardinality(String)",
+    "UInt16", "String", "String", "String", "String", "LowCardinality(String)", "LowCardinality(String)",
     "LowCardinality(String)", "String", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')",
 ]  # fmt: skip
 
-# Only what stands before the batch counts: the answer is the same however often the batch is ingested.
+# The batch itself does not count, so that the answer is the same when it is ingested again. All other partitions do:
+# where a stream's partitions change, a repetition may stand in another one than the first.
 _EARLIER = """
-    SELECT partition, message_id
+    SELECT message_id
     FROM landing_message_ids
     WHERE message_id IN (SELECT message_id FROM _batch)
-      AND (partition, message_id) IN (SELECT partition, message_id FROM _batch)
-      AND offset < transform(partition, {partitions:Array(UInt16)}, {firsts:Array(UInt64)}, toUInt64(0))
+      AND NOT (
+          stream = {stream:String}
+          AND offset >= transform(partition, {partitions:Array(UInt16)}, {firsts:Array(UInt64)}, bitNot(toUInt64(0)))
+      )
+"""
+_STATUSES = """
+    SELECT partition, offset, status FROM landing
+    WHERE stream = {stream:String} AND partition = {partition:UInt16}
+      AND offset >= {first:UInt64} AND offset < {end:UInt64}
 """
 _COMMITTED = """
     SELECT partition, max(offset) + 1 FROM landing WHERE stream = {stream:String} GROUP BY partition
+"""
+_POSITION = """
+    SELECT position FROM landing
+    WHERE stream = {stream:String} AND partition = {partition:UInt16} AND offset = {offset:UInt64}
 """
 # A view adds its name to the token after CREATE and after a restart of the server, but its UUID after any ALTER, as a
 # deployment's is one. A batch repeated on the other side of these counted twice in every table behind landing: so each
@@ -60,8 +72,7 @@ class Landing:
 
         One block, one token: ClickHouse skips a repeated batch in every table of the view chain that has it.
         """
-        if abs(self._server_start_seconds() - self._pinned_start_seconds) > _START_JITTER_SECONDS:
-            self.pin_view_tokens()
+        self.prepare()
         columns = list(zip(*(_values(self._stream, row) for row in rows), strict=True))
         try:
             self._client.insert(
@@ -75,19 +86,36 @@ class Landing:
         except FAULTS as error:
             raise WarehouseError(f"ClickHouse did not take a batch of landing: {first_line(error)}") from error
 
-    def earlier(self, rows: Sequence[LandingRow], ranges: Ranges) -> set[tuple[int, str]]:
-        """(partition, message id) of the accepted `rows` that were accepted before the batch."""
+    def earlier(self, rows: Sequence[LandingRow], ranges: Ranges) -> set[str]:
+        """Message ids of the accepted `rows` that were accepted before, in whatever partition."""
         accepted = [row for row in rows if row.status == "accepted"]
         if not accepted:
             return set()
         batch = ExternalData(
             file_name="_batch",
-            data="".join(f"{row.partition}\t{_escaped(row.message_id)}\n" for row in accepted).encode(),
+            data="".join(f"{_escaped(row.message_id)}\n" for row in accepted).encode(),
             fmt="TSV",
-            structure=["partition UInt16", "message_id String"],
+            structure=["message_id String"],
         )
-        parameters = {"partitions": list(ranges), "firsts": [first for first, _ in ranges.values()]}
-        return {(partition, message_id) for partition, message_id in self._ask(_EARLIER, parameters, batch)}
+        parameters = {
+            "stream": self._stream,
+            "partitions": list(ranges),
+            "firsts": [first for first, _ in ranges.values()],
+        }
+        return {message_id for [message_id] in self._ask(_EARLIER, parameters, batch)}
+
+    def statuses(self, ranges: Ranges) -> dict[tuple[int, int], str]:
+        """(partition, offset) -> status of the rows that landing has of these ranges."""
+        found: dict[tuple[int, int], str] = {}
+        for partition, (first, end) in ranges.items():
+            parameters = {"stream": self._stream, "partition": partition, "first": first, "end": end}
+            found |= {(number, offset): status for number, offset, status in self._ask(_STATUSES, parameters)}
+        return found
+
+    def prepare(self) -> None:
+        """To be called before each insert: the server may have been started again since the last."""
+        if abs(self._server_start_seconds() - self._pinned_start_seconds) > _START_JITTER_SECONDS:
+            self.pin_view_tokens()
 
     def pin_view_tokens(self) -> None:
         """Let the token of a batch mean the same in all views when the batch is repeated after a restart.
@@ -110,6 +138,15 @@ class Landing:
         rows = self._ask(_COMMITTED, {"stream": self._stream})
         return {int(partition): int(end) for partition, end in rows}
 
+    def ends(self) -> dict[int, tuple[int, str]]:
+        """The same with the position of the record before it; empty where the stream has none."""
+        return {partition: (end, self.position(partition, end - 1)) for partition, end in self.committed().items()}
+
+    def position(self, partition: int, offset: int) -> str:
+        """The position of a record; empty where landing does not have it."""
+        rows = self._ask(_POSITION, {"stream": self._stream, "partition": partition, "offset": offset})
+        return str(rows[0][0]) if rows else ""
+
     def _ask(
         self, query: str, parameters: dict[str, Any], table: ExternalData | None = None
     ) -> Sequence[Sequence[Any]]:
@@ -127,7 +164,7 @@ def token(stream: str, ranges: Ranges) -> str:
 
 def _values(stream: str, row: LandingRow) -> tuple[object, ...]:
     return (
-        stream, row.partition, row.offset, row.status, row.reason, SCHEMA_VERSION, row.message_id, row.id,
+        stream, row.partition, row.offset, row.position, row.status, row.reason, SCHEMA_VERSION, row.message_id, row.id,
         row.user_id, row.anonymous_id, row.type, row.event, row.source, row.message, row.occurred_at_ms,
         row.received_at_ms, row.appended_at_ms,
     )  # fmt: skip

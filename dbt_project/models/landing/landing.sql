@@ -5,6 +5,7 @@
         engine='MergeTree()',
         order_by='(stream, partition, offset)',
         partition_by='toYYYYMM(received_at)',
+        on_schema_change='append_new_columns',
     )
 }}
 
@@ -16,6 +17,7 @@ select
     cast('', 'LowCardinality(String)') as stream,
     cast(0, 'UInt16') as `partition`,
     cast(0, 'UInt64') as offset,
+    cast('', 'String') as position,
 
     ---------- classification
     cast('', 'LowCardinality(String)') as status,

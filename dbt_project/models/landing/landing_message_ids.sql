@@ -3,6 +3,7 @@
         materialized='materialized_view',
         engine='MergeTree()',
         order_by='(message_id, offset)',
+        on_schema_change='append_new_columns',
     )
 }}
 
@@ -10,6 +11,7 @@
 select
     message_id,
     `partition`,
-    offset
+    offset,
+    stream
 from {{ ref('landing') }}
 where status = 'accepted'

@@ -22,7 +22,7 @@ with touched as (
     where
         due_at > {evaluated_until:DateTime64(3, 'UTC')}
         and due_at <= {{ as_of() }}
-        and has({partitions:Array(UInt16)}, `partition`)
+        and `partition` % {lane_count:UInt16} = {lane:UInt16}
 
 ),
 
