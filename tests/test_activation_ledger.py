@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
 from support.sending import (
     LANE,
+    LEASE_MS,
     MARKETING_CAP,
     Book,
     answered,
@@ -28,7 +29,7 @@ from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import INTERRUPTED
 from wakeline.database import consent_stamps, consents, open_database, record_addresses, sends, suppressions
 from wakeline.errors import LeaseLostError
-from wakeline.pipeline.lanes import Lease
+from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.pipeline.triggers import Occurrence
 
 ANN = ("user:ann",)
@@ -326,6 +327,18 @@ def test_another_address_of_the_person_may_be_mailed(book: Book) -> None:
     lease = book.hold()
     book.say(lease, BOUNCE)
     assert book.claim(lease, intended(address="ann@example.org"))[0].claim is not None
+
+
+def test_claims_of_a_lane_that_is_no_more_are_settled_and_those_of_a_lane_at_work_are_not(book: Book) -> None:
+    two = LaneStore(book.engine, "events", lane_count=2)
+    first, second = (two.acquire(lane, f"run-{lane}", NOW_MS, LEASE_MS) for lane in two.names())
+    assert first is not None
+    assert second is not None
+    book.claim(second, intended())
+    assert book.ledger.settle_orphans(first, False, NOW_MS) == 0
+    for lease in (first, second):
+        two.release(lease)
+    assert book.ledger.settle_orphans(book.hold("run-9"), False, NOW_MS) == 1
 
 
 def test_the_marketing_cap_counts_all_marketing_mail_in_a_rolling_window(book: Book) -> None:

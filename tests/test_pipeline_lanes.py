@@ -44,7 +44,7 @@ def test_a_lane_is_held_by_one_run_until_its_lease_expires(book: Book) -> None:
     assert book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS - 1, LEASE_MS) is None
     assert book.lanes.state(LANE).holder == "run-1"
     successor = book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS, LEASE_MS)
-    assert successor == Lease(LANE, "run-2", lease.fencing_token + 1)
+    assert successor == Lease(LANE, "run-2", lease.fencing_token + 1, 1)
 
 
 def test_a_lane_is_not_given_a_second_time_even_to_its_own_holder(book: Book) -> None:
@@ -74,7 +74,7 @@ def test_a_holder_whose_lane_was_taken_over_writes_nothing_more(book: Book, name
     old = book.hold("run-1")
     retried = book.claim(old, intended("order/0"))
     book.take_over(old, "run-2")
-    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1), True, NOW_MS)
+    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1, 1), True, NOW_MS)
     before = snapshot(book)
     with pytest.raises(LeaseLostError, match="Run run-1 no longer holds lane 0"):
         WRITES[name](book, old)

@@ -22,7 +22,7 @@ from wakeline.activation.consent import Consent, RecordAddress, Suppression, pre
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
 from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
 from wakeline.activation.mailer import Answer
-from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
+from wakeline.database import consent_stamps, consents, record_addresses, sends, suppressions
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
@@ -150,11 +150,8 @@ class Ledger:
         word can settle. Returns how many there were.
         """
         earlier = (sends.c.lane == lease.lane) & (sends.c.fencing_token < lease.fencing_token)
-        # Where there are fewer lanes than before, nobody will hold the others again. Numbers are compared as such.
-        abandoned = (
-            sa.cast(sends.c.lane, sa.Integer)
-            >= sa.select(lanes.c.lane_count).where(lanes.c.lane == lease.lane).scalar_subquery()
-        )
+        # Where there are fewer lanes than before, nobody will hold the others again.
+        abandoned = sa.cast(sends.c.lane, sa.Integer) >= lease.lane_count
         orphaned = (sends.c.state == CLAIMED) & (earlier | abandoned)
         state = RETRY if takes_idempotency_key else UNKNOWN
         with self._engine.begin() as connection:

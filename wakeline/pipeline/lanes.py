@@ -40,11 +40,12 @@ class LaneState:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to process a lane until it expires or a newer token exists."""
+    """The right to process a lane, one of `lane_count`, until it expires or a newer token exists."""
 
     lane: str
     holder: str
     fencing_token: int
+    lane_count: int
 
 
 class LaneStore:
@@ -85,7 +86,7 @@ class LaneStore:
                 return None
             self._lay_out(connection, rows)
             row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
-            lease = Lease(lane, holder, row["fencing_token"] + 1)
+            lease = Lease(lane, holder, row["fencing_token"] + 1, self.lane_count)
             connection.execute(
                 sa.update(lanes)
                 .where(lanes.c.lane == lane)
