@@ -334,7 +334,7 @@ def test_a_gzip_body_of_exactly_the_largest_size_is_taken_and_one_byte_more_is_n
         gunzip(gzip.compress(b"x" * 1_000) + gzip.compress(b"x"), 1_000)
 
 
-@pytest.mark.parametrize("empty", [gzip.compress(b""), gzip.compress(b"", 0)])
+@pytest.mark.parametrize("empty", [gzip.compress(b"", mtime=0), gzip.compress(b"", 0, mtime=0)])
 def test_a_gzip_body_of_many_members_is_refused_before_it_costs_anything(
     collector: Collector, empty: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +355,7 @@ def test_a_gzip_body_of_many_members_is_refused_before_it_costs_anything(
     ("encoding", "body", "status"),
     [
         ("gzip", b"not gzip", 400),
-        ("gzip", gzip.compress(b'{"batch": []}')[:-9], 400),
+        ("gzip", gzip.compress(b'{"batch": []}', mtime=0)[:-9], 400),
         ("br", b"{}", 415),
     ],
 )
