@@ -199,8 +199,15 @@ def test_a_repetition_in_another_partition_is_a_duplicate_too() -> None:
 
 def test_a_batch_that_landing_has_keeps_the_duplicates_that_landing_knows() -> None:
     found = rows(TRACK, track("Product Viewed", "m2", user="ann"), TRACK, partition=3)
-    marked = mark_as_landed(found, {(3, 0): "accepted", (3, 1): "duplicate", (3, 2): "duplicate"})
+    known = {(3, 0): "accepted", (3, 1): "duplicate", (3, 2): "duplicate"}
+    marked = mark_as_landed(found, known, seen={"m1", "m2"})
     assert [row.status for row in marked] == ["accepted", "duplicate", "duplicate"]
+
+
+def test_of_a_batch_that_landing_has_in_part_the_rest_is_marked_anew() -> None:
+    found = rows(TRACK, track("Product Viewed", "m2", user="ann"), TRACK, track("Product Viewed", "m3", user="ann"))
+    marked = mark_as_landed(found, {(0, 0): "accepted"}, seen={"m3"})
+    assert [row.status for row in marked] == ["accepted", "accepted", "duplicate", "duplicate"]
 
 
 def test_a_message_in_quarantine_does_not_make_its_repaired_successor_a_duplicate() -> None:

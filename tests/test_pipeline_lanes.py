@@ -237,6 +237,60 @@ def test_a_batch_that_a_lane_adopts_survives_it_too(book: Book) -> None:
     assert one.to_redo(held(one, "0", "run-3")) == {1: (0, 4)}
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 2), (4, 2), (3, 1)])
+def test_whatever_number_of_lanes_had_begun_all_of_it_is_done_again_before_another_lane_begins(
+    book: Book, before: int, after: int
+) -> None:
+    old, new = store(book, before), store(book, after)
+    leases = [held(old, lane, f"old-{lane}") for lane in old.names()]
+    for number, lease in enumerate(leases):
+        old.begin(lease, {number: (0, 5)}, NOW_MS, LEASE_MS)
+        old.release(lease)
+    others = [lane for lane in new.names() if lane != "0"]
+    redone = []
+    for attempt in range(100):
+        # Every run is killed after each of its steps, and the next one goes on.
+        first = held(new, "0", f"new-{attempt}")
+        if len(redone) < before:
+            assert [lane for lane in others if new.acquire(lane, "early", NOW_MS, LEASE_MS)] == []
+        ranges = new.to_redo(first)
+        if attempt % 2:
+            new.commit(first, ranges, NOW_MS, NOW_MS + LEASE_MS)
+            redone += list(ranges)
+        new.release(first)
+        if not ranges:
+            break
+    assert sorted(redone) == list(range(before))
+    for lane in new.names():
+        held(new, lane, f"new-{lane}")
+
+
+def test_who_held_a_lane_of_another_number_cannot_write_when_it_wakes_up(book: Book) -> None:
+    for before, after in ((2, 1), (2, 3)):
+        old, new = store(book, before), store(book, after)
+        paused = held(old, "1", f"paused-{after}")
+        later_ms = NOW_MS + LEASE_MS + 1
+        first = new.acquire("0", f"first-{after}", later_ms, LEASE_MS)
+        assert first is not None
+        with pytest.raises(LeaseLostError):
+            old.renew(paused, later_ms, LEASE_MS)
+        with pytest.raises(LeaseLostError):
+            old.begin(paused, RANGES, later_ms, LEASE_MS)
+        with pytest.raises(LeaseLostError):
+            book.claim(paused, intended())
+        new.release(first)
+
+
+def test_what_was_begun_of_another_stream_is_not_done_on_this_one(book: Book) -> None:
+    lease = book.hold()
+    book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
+    book.lanes.release(lease)
+    renamed = LaneStore(book.engine, "events-2")
+    heir = held(renamed, "0", "run-2")
+    assert renamed.to_redo(heir) == {}
+    assert book.begun() == {}
+
+
 def test_when_the_number_changes_all_lanes_begin_where_the_slowest_was(book: Book) -> None:
     two, three = store(book, 2), store(book, 3)
     for lane, until_ms in (("0", NOW_MS + 9), ("1", NOW_MS + 5)):

@@ -27,6 +27,7 @@ lanes = sa.Table(
     sa.Column("successor", sa.Text, nullable=False, default="", comment="Run id of the run waiting to take over"),
     sa.Column("successor_seen_ms", sa.BigInteger, nullable=False, default=0),
     sa.Column("intent", sa.JSON, comment="Offset ranges of the batch in work; redone exactly after a crash"),
+    sa.Column("intent_stream", sa.Text, nullable=False, server_default="", comment="The stream of these offsets"),
     sa.Column(
         "evaluated_until_ms",
         sa.BigInteger,

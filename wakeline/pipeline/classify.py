@@ -3,7 +3,7 @@
 Nothing is dropped: a message that breaks the contract becomes a quarantined row with its reason and raw bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -92,12 +92,25 @@ def mark_duplicates(rows: Iterable[LandingRow], seen: set[str]) -> list[LandingR
     return marked
 
 
-def mark_as_landed(rows: Iterable[LandingRow], statuses: Mapping[tuple[int, int], str]) -> list[LandingRow]:
+def mark_as_landed(
+    rows: Sequence[LandingRow], statuses: Mapping[tuple[int, int], str], seen: set[str]
+) -> list[LandingRow]:
     """The rows of a batch that landing has already, with the duplicates that it knows: (partition, offset) -> status.
 
-    Another lane may have accepted the same message since; asked again, both would be duplicates.
+    Another lane may have accepted the same message since; asked again, both would be duplicates. Landing can have a part
+    of a batch, as one over two months is two parts: the rest is marked as `mark_duplicates` does.
     """
-    return [_duplicate(row) if statuses[row.partition, row.offset] == "duplicate" else row for row in rows]
+    landed = {row.message_id for row in rows if statuses.get(_place(row)) == "accepted"}
+    marked = iter(mark_duplicates([row for row in rows if _place(row) not in statuses], seen | landed))
+    return [_as_landed(row, statuses[_place(row)]) if _place(row) in statuses else next(marked) for row in rows]
+
+
+def _place(row: LandingRow) -> tuple[int, int]:
+    return row.partition, row.offset
+
+
+def _as_landed(row: LandingRow, status: str) -> LandingRow:
+    return _duplicate(row) if status == "duplicate" else row
 
 
 def _duplicate(row: LandingRow) -> LandingRow:

@@ -9,6 +9,7 @@ changed, lanes of the old number must end before one of the new begins, and what
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -102,32 +103,37 @@ class LaneStore:
         return lease
 
     def _is_in_the_way(self, row: Row, lane: str, now_ms: int) -> bool:
+        """A live holder of the lane or of lanes of another number, or what these had begun: the first lane does it."""
         alive = bool(row["holder"]) and row["expires_at_ms"] > now_ms
-        if row["lane"] == lane:
-            return alive
         if row["lane_count"] == self.lane_count:
-            return False
-        return alive or (bool(row["intent"]) and not self._may_adopt(lane, row["lane"]))
+            return alive and row["lane"] == lane
+        return alive or (bool(self._begun(row)) and lane != FIRST_LANE)
 
-    def _may_adopt(self, lane: str, other: str) -> bool:
-        """The first lane does what lanes that are no more have begun."""
-        return lane == FIRST_LANE and int(other) >= self.lane_count
+    def _begun(self, row: Row) -> Any:
+        """The batch that a lane had begun; none of another stream, whose offsets mean other events."""
+        return row["intent"] if row["intent_stream"] in ("", self._stream) else None
 
     def _lay_out(self, connection: Connection, rows: Mapping[str, Row]) -> None:
-        """When their number has changed, all lanes begin where the slowest was: its wake-ups are anybody's now."""
+        """When their number has changed, all lanes begin where the slowest was: its wake-ups are anybody's now.
+
+        Nobody holds a lane of the old number any more, also not who was paused and wakes up.
+        """
         if all(name in rows and rows[name]["lane_count"] == self.lane_count for name in self.names()):
             return
-        begun = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        evaluated = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
+        connection.execute(sa.update(lanes).values(fenced))
         for name in self.names():
             connection.execute(insert(lanes).values(lane=name, lane_count=self.lane_count).on_conflict_do_nothing())
             connection.execute(
-                sa.update(lanes).where(lanes.c.lane == name).values(evaluated_until_ms=min(begun, default=0))
+                sa.update(lanes).where(lanes.c.lane == name).values(evaluated_until_ms=min(evaluated, default=0))
             )
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
         gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
         connection.execute(gone.values(evaluated_until_ms=0))
-        idle = lanes.c.intent.is_(None) | (lanes.c.intent == sa.JSON.NULL)
-        connection.execute(sa.update(lanes).where(idle).values(lane_count=self.lane_count))
+        idle = [name for name in self.names() if name not in rows or not self._begun(rows[name])]
+        idle += [name for name, row in rows.items() if name not in self.names() and not self._begun(row)]
+        connection.execute(sa.update(lanes).where(lanes.c.lane.in_(idle)).values(lane_count=self.lane_count))
 
     def wait_as_successor(self, lane: str, holder: str, now_ms: int) -> None:
         """Tell the holder that somebody stands by; said again at every look, so a dead successor is seen as dead."""
@@ -150,27 +156,31 @@ class LaneStore:
         """Record the batch about to be ingested, so that a crash is followed by exactly the same batch."""
         intent = {str(partition): list(bounds) for partition, bounds in ranges.items()}
         with self._engine.begin() as connection:
-            _update(connection, lease, intent=intent, expires_at_ms=now_ms + lease_ms)
+            _update(connection, lease, intent=intent, intent_stream=self._stream, expires_at_ms=now_ms + lease_ms)
 
     def to_redo(self, lease: Lease) -> dict[int, tuple[int, int]]:
-        """A batch that was begun and not committed, of this lane or of one that is no more; empty when there is none.
+        """A batch that was begun and not committed, of this lane or of lanes of another number; empty without one.
 
-        It is the lease's own from then on.
+        It is the lease's own from then on. Until all of these are done the other lanes wait.
         """
         with self._engine.begin() as connection:
             require(connection, lease)
             rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
-            intent = rows[lease.lane]["intent"]
-            if not intent:
-                adopted = [row for name, row in rows.items() if row["intent"] and self._may_adopt(lease.lane, name)]
-                intent = adopted[0]["intent"] if adopted else None
-                if adopted:
-                    done = {"intent": sa.null(), "lane_count": self.lane_count}
-                    connection.execute(sa.update(lanes).where(lanes.c.lane == adopted[0]["lane"]).values(**done))
-            _update(
-                connection, lease, intent=intent or sa.null(), **({} if intent else {"lane_count": self.lane_count})
-            )
-        return {int(partition): (first, end) for partition, (first, end) in (intent or {}).items()}
+            intent = self._begun(rows[lease.lane])
+            if intent:
+                return _ranges(intent)
+            others = [row for row in rows.values() if row["lane_count"] != self.lane_count and self._begun(row)]
+            if lease.lane == FIRST_LANE and others:
+                return _ranges(self._adopt(connection, lease, others[0]))
+            _update(connection, lease, intent=sa.null(), lane_count=self.lane_count)
+        return {}
+
+    def _adopt(self, connection: Connection, lease: Lease, row: Row) -> Any:
+        # With the old number the others see that there is something to wait for, whatever becomes of this run.
+        _update(connection, lease, intent=row["intent"], intent_stream=self._stream, lane_count=row["lane_count"])
+        done = {"intent": sa.null(), "lane_count": self.lane_count}
+        connection.execute(sa.update(lanes).where(lanes.c.lane == row["lane"]).values(**done))
+        return row["intent"]
 
     def commit(self, lease: Lease, ranges: Ranges, evaluated_until_ms: int, expires_at_ms: int) -> None:
         """The batch is done: offsets, wake-up watermark and intent move together, or LeaseLostError."""
@@ -237,6 +247,10 @@ class LaneStore:
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
+
+
+def _ranges(intent: Mapping[str, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    return {int(partition): (first, end) for partition, (first, end) in intent.items()}
 
 
 def require(connection: Connection, lease: Lease) -> None:

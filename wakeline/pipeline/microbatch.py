@@ -14,7 +14,7 @@ from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer, Mailer
 from wakeline.clock import Clock
-from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed, mark_duplicates
+from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
 from wakeline.pipeline.stream_check import check_stream
@@ -139,7 +139,7 @@ class MicroBatches:
         self.lanes.begin(lease, ranges, read_at_ms, self._lease_ms)
         max_bytes = self.settings.collector.max_event_bytes
         rows = [classify(record, max_bytes) for record in records]
-        rows = mark_as_landed(rows, landed) if landed else mark_duplicates(rows, self.landing.earlier(rows, ranges))
+        rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
         trusted = self.settings.trusted_sources
         self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
