@@ -97,7 +97,7 @@ def mark_as_landed(
 ) -> list[LandingRow]:
     """The rows of a batch that landing has already, with the duplicates that it knows: (partition, offset) -> status.
 
-    Another lane may have accepted the same message since; asked again, both would be duplicates. Landing can have a part
+    Another lane may have accepted the same message since: asked again, both were duplicates. Landing can have a part
     of a batch, as one over two months is two parts: the rest is marked as `mark_duplicates` does.
     """
     landed = {row.message_id for row in rows if statuses.get(_place(row)) == "accepted"}
