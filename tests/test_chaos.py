@@ -17,7 +17,6 @@ from wakeline.database import sends
 
 pytestmark = [
     pytest.mark.stack,
-    pytest.mark.whole,
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

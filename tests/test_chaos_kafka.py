@@ -23,7 +23,7 @@ PEOPLE = int(os.environ.get("WAKELINE_CHAOS_PEOPLE", "480"))
 MINUTES, SPEED = 60, 30
 PATIENCE_SECONDS = 240 + PEOPLE / 4
 
-pytestmark = [pytest.mark.stack, pytest.mark.whole, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
 
 
 @pytest.fixture(scope="module")
