@@ -1,10 +1,12 @@
 import copy
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +17,8 @@ from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.outbox import to_message
 from wakeline.activation.esp.protocol import Mail
-from wakeline.activation.rendering import Renderer, RenderError
+from wakeline.activation.rendering import MissingVariableError, Renderer, RenderError
+from wakeline.activation.templates import Template, TemplateError
 from wakeline.activation.tokens import Click, Mailed
 from wakeline.errors import ConfigError
 
@@ -172,20 +175,80 @@ def test_a_mistake_in_a_variant_names_its_file(file: str, texts: dict[str, Any])
 
 def test_a_missing_variable_names_campaign_place_and_variable() -> None:
     context = {name: value for name, value in CAMPAIGNS["category_dwell"].preview.items() if name != "category"}
-    with pytest.raises(RenderError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"):
+    with pytest.raises(
+        MissingVariableError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"
+    ):
         renderer().render("category_dwell", KEY, ADA, context)
 
 
 def test_a_missing_field_of_a_product_names_the_partial() -> None:
     context = copy.deepcopy(CAMPAIGNS["category_dwell"].preview)
     del context["products"][0]["price"]
-    with pytest.raises(RenderError, match=r"_shared/feature\.liquid line \d+: product\.price is undefined"):
+    with pytest.raises(MissingVariableError, match=r"_shared/feature\.liquid line \d+: product\.price is undefined"):
         renderer().render("category_dwell", KEY, ADA, context)
 
 
 def test_a_condition_on_a_missing_variable_is_an_error_too() -> None:
-    with pytest.raises(RenderError, match=r"context\.vip is undefined"):
+    with pytest.raises(MissingVariableError, match=r"context\.vip is undefined"):
         render_text("{% if context.vip %}Hello{% endif %}", {})
+
+
+def test_a_missing_variable_of_the_subject_counts_too() -> None:
+    with pytest.raises(MissingVariableError, match=r"mine/subject\.liquid line 1: context\.city is undefined"):
+        render_text("x", {}, subject="{{ context.city }}")
+
+
+def test_other_mistakes_are_no_missing_variable() -> None:
+    with pytest.raises(RenderError) as caught:
+        render_text("{{ context.a | money: 'EUR' }}", {"a": "a lot"})
+    assert not isinstance(caught.value, MissingVariableError)
+
+
+SCRIPT = "<script>alert(1)</script>"
+#: Each filter with arguments that are harmless themselves.
+FILTERS = {
+    **dict.fromkeys(("append", "prepend", "remove", "remove_first", "remove_last", "default"), ": 'z'"),
+    **dict.fromkeys(("replace", "replace_first", "replace_last"), ": 'z', 'y'"),
+    **{"split": ": ','", "join": ": ','", "slice": ": 0, 99", "truncate": ": 99", "truncatewords": ": 99"},
+    **dict.fromkeys(
+        ("base64_decode", "base64_encode", "base64_url_safe_decode", "capitalize", "downcase", "escape", "escape_once"),
+        "",
+    ),
+    **dict.fromkeys(
+        ("escapejs", "first", "last", "lstrip", "newline_to_br", "reverse", "rstrip", "size", "squish"), ""
+    ),
+    **dict.fromkeys(("strip", "strip_html", "strip_newlines", "upcase", "url_decode", "url_encode", "web_url"), ""),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{{{ context.x | {} }}}}",
+        "{{% assign y = context.x | {} %}}{{{{ y }}}}",
+        "{{% capture y %}}{{{{ context.x }}}}{{% endcapture %}}{{{{ y | {} }}}}",
+        "{{% assign y = context.x | escape %}}{{{{ y | {} }}}}",
+    ],
+)
+def test_no_filter_brings_back_what_was_escaped(name: str, text: str) -> None:
+    template = Template(text.format(name + FILTERS[name]), "x", {}, escape_html=True)
+    for hostile in (SCRIPT, quote(SCRIPT), b64encode(SCRIPT.encode()).decode(), escape(SCRIPT), escape(escape(SCRIPT))):
+        try:
+            rendered = template.render({"context": {"x": hostile}})
+        except TemplateError:
+            continue
+        assert "<script" not in rendered.lower()
+
+
+def test_a_filter_that_would_not_escape_is_no_filter() -> None:
+    with pytest.raises(ConfigError, match=r"mine/email\.mjml\.liquid: there is no filter 'safe'"):
+        renderer(campaign("{{ context.x | safe }}"))
+
+
+def test_a_value_that_a_filter_cannot_take_is_a_render_error() -> None:
+    with pytest.raises(RenderError, match="a filter cannot take a value"):
+        render_text("{{ context.x | sum }}", {"x": ["two"]})
 
 
 @pytest.mark.parametrize("first_name", ["Ada\r\nBcc: everyone@example.com", "Ada\u2028\x00Bcc: x", "\x85Ada\n\n"])
@@ -245,7 +308,30 @@ def test_the_headers_tie_the_mail_to_its_send() -> None:
         "Message-ID": f"<{KEY}@mail.example.com>",
         "X-Wakeline-Key": KEY,
         "X-Wakeline-Campaign": "order_confirmation",
+        "Feedback-ID": ":order_confirmation:transactional:wakeline",
+        "Auto-Submitted": "auto-generated",
     }
+
+
+def test_marketing_mail_says_that_it_is_bulk_and_which_list_it_belongs_to() -> None:
+    mail = render_text("x", {}, purpose="news", variants={"short": 1}, variant_subjects={"short": "Hi"})
+    assert mail.headers["Precedence"] == "bulk"
+    assert mail.headers["List-Id"] == "<news.mail.example.com>"
+    assert mail.headers["Feedback-ID"] == ":mine:marketing:wakeline"
+
+
+def test_mail_that_needs_consent_belongs_to_a_list_whatever_its_class() -> None:
+    mail = render_text("x", {}, **{"class": "transactional", "purpose": "service_news"})
+    assert mail.headers["List-Id"] == "<service_news.mail.example.com>"
+    assert "List-Unsubscribe" in mail.headers
+    assert "Precedence" not in mail.headers
+
+
+def test_the_complaints_about_a_variant_are_counted_apart() -> None:
+    variants = campaign(DOCUMENT, variants={"short": 1}, variant_subjects={"short": "Hi"})
+    mail = renderer(variants).render("mine", KEY, ADA, {}, "short")
+    assert mail.headers["Feedback-ID"] == "mine.short:mine:marketing:wakeline"
+    assert to_message(mail, 0)["List-Id"] == "<marketing.mail.example.com>"
 
 
 def test_a_campaign_may_have_its_own_sender() -> None:

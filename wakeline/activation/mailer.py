@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from wakeline.activation.claims import Claim
-from wakeline.activation.esp.protocol import Esp, Outcome, Rejected, Unknown
-from wakeline.activation.rendering import Renderer, RenderError
+from wakeline.activation.esp.protocol import Esp, MissingVariable, Outcome, Rejected, Unknown
+from wakeline.activation.rendering import MissingVariableError, Renderer, RenderError
 from wakeline.clock import Clock
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Mailer:
         return self._esp.takes_idempotency_key
 
     def send(self, claims: Sequence[Claim]) -> list[Answer]:
-        """The ESP's answer to each claim; a mail that cannot be rendered is rejected with the reason.
+        """The ESP's answer to each claim; one that cannot be rendered is MissingVariable or Rejected, with the reason.
 
         A bug that one mail meets is logged and ends that mail only: raised, it would end every run at the same place.
         """
@@ -51,6 +51,8 @@ class Mailer:
         try:
             variant = self._renderer.variant_of(claim.campaign, claim.profile_id)
             mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context, variant)
+        except MissingVariableError as error:
+            return MissingVariable(f"not rendered: {error}")
         except RenderError as error:
             return Rejected(f"not rendered: {error}")
         except Exception as error:

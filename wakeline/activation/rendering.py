@@ -12,9 +12,10 @@ from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.anchors import find_anchors, replace_addresses
 from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign, file_of
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.headers import mail_headers
 from wakeline.activation.links import MailLinks, Sign
 from wakeline.activation.plaintext import plain_text
-from wakeline.activation.templates import Template, TemplateError
+from wakeline.activation.templates import Template, TemplateError, UndefinedVariableError
 from wakeline.activation.tokens import Mailed
 from wakeline.activation.utm import with_utm
 from wakeline.errors import ConfigError, WakelineError
@@ -69,6 +70,10 @@ _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]
 
 class RenderError(WakelineError):
     """No mail can be made of this campaign for this person; the same data will fail again."""
+
+
+class MissingVariableError(RenderError):
+    """The templates name a variable that neither the profile nor the trigger's row has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,8 @@ class Renderer:
         """The mail of one send: `profile` holds the contact columns, `context` the trigger row's.
 
         A variant that has been removed since it was drawn gives the common mail.
-        Raises RenderError naming the campaign and the variable, address or tag that is wrong.
+        Raises RenderError naming the campaign and the address or tag that is wrong, and MissingVariableError naming
+        the variable, the file and the line.
         """
         compiled = self._of(campaign)
         recipient = _recipient(campaign, profile.get("email"))
@@ -150,7 +156,7 @@ class Renderer:
             subject=_one_line(_filled(campaign, compiled.subject(variant), variables)),
             html=linked.tracked,
             text=plain_text(linked.readable),
-            headers=_headers(campaign, key, compiled.sender, addresses.unsubscribe),
+            headers=mail_headers(compiled.campaign, key, variant, compiled.sender.domain, addresses.unsubscribe),
         )
 
     def render_view(
@@ -273,6 +279,8 @@ def _recipient(campaign: str, email: object) -> Address:
 def _filled(campaign: str, template: Template, variables: Mapping[str, Any]) -> str:
     try:
         return template.render(variables)
+    except UndefinedVariableError as error:
+        raise MissingVariableError(f"Campaign '{campaign}' cannot be rendered, {error}.") from error
     except TemplateError as error:
         raise RenderError(f"Campaign '{campaign}' cannot be rendered, {error}.") from error
 
@@ -291,15 +299,3 @@ def _html(campaign: str, mjml: str) -> str:
         return str(mjml2html(_NOT_XML.sub("", mjml), fonts={}))
     except ValueError as error:
         raise RenderError(f"Campaign '{campaign}' is not valid MJML: {error}.") from error
-
-
-def _headers(campaign: str, key: str, sender: Address, unsubscribe_url: str) -> dict[str, str]:
-    headers = {
-        "Message-ID": f"<{key}@{sender.domain}>",
-        "X-Wakeline-Key": key,
-        "X-Wakeline-Campaign": campaign,
-    }
-    if unsubscribe_url:  # RFC 8058
-        headers["List-Unsubscribe"] = f"<{unsubscribe_url}>"
-        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    return headers

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+from support.mailing import ANN, CAMPAIGNS, HOSTS, KEY, PUBLIC_URL, SENDER
+from support.sending import RecordingEsp
+
+from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.activation.claims import Claim
+from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected
+from wakeline.activation.mailer import Mailer
+from wakeline.activation.rendering import Renderer
+
+PREVIEW = CAMPAIGNS["category_dwell"].preview
+
+
+def claim(**changed: object) -> Claim:
+    values = {
+        "key": KEY,
+        "campaign": "category_dwell",
+        "profile_id": "user:ann",
+        "contact": ANN,
+        "context": PREVIEW,
+        "attempts": 0,
+    }
+    return Claim(**(values | changed))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def esp() -> RecordingEsp:
+    return RecordingEsp()
+
+
+def mailer(esp: RecordingEsp, campaigns: dict[str, Campaign] = CAMPAIGNS) -> Mailer:
+    return Mailer(Renderer(campaigns, SENDER, PUBLIC_URL, lambda _: "token", HOSTS), esp, 2, lambda: 7)
+
+
+def test_a_mail_with_a_missing_variable_reaches_no_esp_and_says_what_is_missing(esp: RecordingEsp) -> None:
+    bare = {name: value for name, value in PREVIEW.items() if name != "category"}
+    [answer, other] = mailer(esp).send([claim(context=bare), claim()])
+    assert isinstance(answer.outcome, MissingVariable)
+    assert "category_dwell/email.mjml.liquid line" in answer.outcome.reason
+    assert "context.category is undefined" in answer.outcome.reason
+    assert isinstance(other.outcome, Accepted)
+    assert esp.keys == [KEY]
+
+
+def test_a_mail_to_no_address_is_rejected_for_another_reason(esp: RecordingEsp) -> None:
+    [answer] = mailer(esp).send([claim(contact={**ANN, "email": "ann"})])
+    assert isinstance(answer.outcome, Rejected)
+    assert not isinstance(answer.outcome, MissingVariable)
+    assert esp.requests == []
+
+
+def test_everybody_gets_the_variant_that_was_drawn_for_them(esp: RecordingEsp, tmp_path: Path) -> None:
+    definition = "description: d\nowner: o\ntrigger: t\nclass: marketing\nvariants: {a: 1, b: 1}\n"
+    home = tmp_path / "tested"
+    home.mkdir()
+    body = "<mjml><mj-body><mj-section><mj-column><mj-text>Hi</mj-text></mj-column></mj-section></mj-body></mjml>"
+    files = {"campaign.yml": definition, "email.mjml.liquid": body, "subject.liquid": "common"}
+    for name, text in {**files, "subject.a.liquid": "a", "subject.b.liquid": "b"}.items():
+        (home / name).write_text(text, encoding="utf-8")
+    campaigns = load_campaigns(tmp_path)
+    people = [f"user:{number}" for number in range(20)]
+    claims = [claim(key=one, campaign="tested", profile_id=one, contact={**ANN, "profile_id": one}) for one in people]
+    mailer(esp, campaigns).send(claims)
+    drawn = {mail.key: mail.subject for mail in esp.requests}
+    assert drawn == {one: campaigns["tested"].variant_of(one) for one in people}
+    assert set(drawn.values()) == {"a", "b"}
