@@ -31,11 +31,6 @@ class Mailer:
         self._esp = esp
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailer")
 
-    @property
-    def takes_idempotency_key(self) -> bool:
-        """Whether a send whose answer was lost may be handed over again."""
-        return self._esp.takes_idempotency_key
-
     def send(self, claims: Sequence[Claim]) -> list[Answer]:
         """The ESP's answer to each claim; one that cannot be rendered is MissingVariable or Rejected, with the reason.
 
