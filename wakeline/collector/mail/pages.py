@@ -36,6 +36,14 @@ MAIL_EXPIRED = Page(
 MAIL_UNAVAILABLE = Page(
     503, "This email cannot be shown right now", "Something on our side is not working. Please try again in a minute."
 )
+TEST_MAIL = Page(
+    404,
+    "This was a test email",
+    "Test emails are not kept. People who get the real one can view it in the browser here.",
+)
+NOBODY_UNSUBSCRIBED = Page(
+    200, "This was a test email", "Nobody was unsubscribed. In the real email the button you have pressed works."
+)
 NOT_UNSUBSCRIBED = Page(
     503,
     "You are not unsubscribed yet",
