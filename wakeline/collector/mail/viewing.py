@@ -34,6 +34,7 @@ class MailUnavailableError(WakelineError):
 class _Sent:
     contact: Mapping[str, Any]
     context: Mapping[str, Any]
+    variant: str
 
 
 class MailViewer:
@@ -69,7 +70,7 @@ class MailViewer:
                 sent.contact,
                 sent.context,
                 lambda other: self._tokens.sign(other, view.made_at_ms),
-                renderer.variant_of(token.campaign, token.profile_id),
+                sent.variant,
             )
         except (RenderError, ValueError) as error:  # ValueError: the ledger's row has lost its profile.
             # The reason may quote what is known of the person.
@@ -95,7 +96,7 @@ def _read(path: Path, key: str) -> _Sent | None:
     engine = sa.create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True), poolclass=NullPool
     )
-    query = sa.select(sends.c.contact, sends.c.context).where(sends.c.idempotency_key == key)
+    query = sa.select(sends.c.contact, sends.c.context, sends.c.variant).where(sends.c.idempotency_key == key)
     with engine.connect() as connection:
         row = connection.execute(query).one_or_none()
-    return None if row is None else _Sent(row.contact, row.context)
+    return None if row is None else _Sent(row.contact, row.context, row.variant)
