@@ -15,7 +15,7 @@ from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
 from wakeline.activation.gates import Cap
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer
-from wakeline.database import lanes, sends
+from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
 from wakeline.pipeline.lanes import LaneStore, Lease
 
 LANE = "0"
@@ -57,6 +57,16 @@ class Book:
     def __post_init__(self) -> None:
         self.lanes = LaneStore(self.engine, "events")
         self.ledger = Ledger(self.engine, MARKETING_CAP)
+
+    def store(self, lane_count: int = 1, stream: str = "events") -> LaneStore:
+        """Lanes of another number, or of another stream, in the same database."""
+        return LaneStore(self.engine, stream, lane_count)
+
+    def forget(self) -> None:
+        """Nobody was heard or mailed yet."""
+        with self.engine.begin() as connection:
+            for table in (consents, consent_stamps, suppressions, record_addresses, sends):
+                connection.execute(sa.delete(table))
 
     def hold(self, holder: str = "run-1", now_ms: int = NOW_MS) -> Lease:
         """A lease on the lane, which must be free."""

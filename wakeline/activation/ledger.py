@@ -14,7 +14,6 @@ from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.activation.claims import Claim, Decided, Intended, idempotency_key
@@ -23,6 +22,7 @@ from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLat
 from wakeline.activation.gates import MARKETING, Candidate, Cap, Facts, Skip, decide
 from wakeline.activation.mailer import Answer
 from wakeline.database import consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.engines import insert, lock_consents, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
@@ -58,13 +58,14 @@ class Ledger:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
+            lock_everybody(connection)
             for address in addresses:
                 _tie(connection, address)
             for consent in consents_:
                 for subject in _subjects(connection, consent):
-                    connection.execute(_latest_consent(consent, subject))
+                    _keep_latest(connection, consent, subject)
             for suppression in suppressions_:
-                connection.execute(_earliest_suppression(suppression))
+                _keep_earliest(connection, suppression)
 
     def undecided(
         self, occurrences: Sequence[Occurrence], campaigns_of: Mapping[str, Sequence[str]]
@@ -100,11 +101,12 @@ class Ledger:
         decided = []
         with self._engine.begin() as connection:
             require(connection, lease)
+            lock_people(connection, (id_ for one in intended for id_ in one.ids))
             for one in intended:
                 if self._is_taken(connection, one):
                     continue
                 skip = decide(_candidate(one), self._facts(connection, one, now_ms))
-                connection.execute(_decision(one, skip, lease, run_id, batch, now_ms))
+                _decide(connection, _row(one, skip, lease, run_id, batch, now_ms))
                 decided.append(_decided(one, skip))
         return decided
 
@@ -135,7 +137,8 @@ class Ledger:
     def settle(self, answers: Iterable[Answer]) -> None:
         """Write what the ESP answered; a fact about a claim, so it needs no lease."""
         with self._engine.begin() as connection:
-            for answer in answers:
+            # In the order of the keys, as all who change several: nobody waits for a row in a circle.
+            for answer in sorted(answers, key=lambda answer: answer.claim.key):
                 claim = answer.claim
                 connection.execute(
                     sa.update(sends)
@@ -156,6 +159,10 @@ class Ledger:
         state = RETRY if takes_idempotency_key else UNKNOWN
         with self._engine.begin() as connection:
             require(connection, lease)
+            # In the order of the keys, as `settle` does.
+            keys = sa.select(sends.c.idempotency_key).where(orphaned).order_by(sends.c.idempotency_key)
+            if not connection.execute(keys.with_for_update()).all():
+                return 0
             changed = connection.execute(
                 sa.update(sends).where(orphaned).values(state=state, reason=INTERRUPTED, next_attempt_at_ms=now_ms)
             )
@@ -174,7 +181,9 @@ class Ledger:
                 return []
         with self._engine.begin() as connection:
             require(connection, lease)
-            rows = connection.execute(query).mappings().all()
+            lock_consents(connection)
+            # Where another lane claims the same again at this moment, it is that lane's.
+            rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             return [claim for row in rows if (claim := self._reclaim(connection, lease, dict(row), now_ms))]
 
     def _reclaim(self, connection: Connection, lease: Lease, row: Mapping[str, Any], now_ms: int) -> Claim | None:
@@ -214,8 +223,8 @@ def _decided(one: Intended, skip: Skip | None) -> Decided:
     return Decided(one.campaign, claim, skip.reason if skip else "")
 
 
-def _decision(one: Intended, skip: Skip | None, lease: Lease, run_id: str, batch: Ranges, now_ms: int) -> sa.Executable:
-    row = {
+def _row(one: Intended, skip: Skip | None, lease: Lease, run_id: str, batch: Ranges, now_ms: int) -> dict[str, Any]:
+    return {
         "idempotency_key": one.key,
         "campaign": one.campaign,
         "profile_id": one.profile_id,
@@ -240,9 +249,14 @@ def _decision(one: Intended, skip: Skip | None, lease: Lease, run_id: str, batch
         "claimed_at_ms": now_ms,
         **asdict(one.stages),
     }
-    statement = insert(sends).values(row)
+
+
+def _decide(connection: Connection, row: Mapping[str, Any]) -> None:
+    statement = insert(connection, sends).values(row)
     changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
-    return statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+    )
 
 
 def _settled(outcome: Outcome, now_ms: int) -> dict[str, Any]:
@@ -271,17 +285,17 @@ def _subjects(connection: Connection, consent: Consent) -> list[str]:
 
 def _tie(connection: Connection, record: RecordAddress) -> None:
     """From now on the record's no is the address's; the one it has said already is so at once."""
-    connection.execute(insert(record_addresses).values(**asdict(record)).on_conflict_do_nothing())
+    connection.execute(insert(connection, record_addresses).values(**asdict(record)).on_conflict_do_nothing())
     for table in (consents, consent_stamps):
         said = sa.select(table).where(table.c.subject == record.subject, sa.not_(table.c.granted))
         for row in connection.execute(said).mappings().all():
             consent = Consent(**row, stamp=table is consent_stamps)
-            connection.execute(_latest_consent(consent, address_subject(record.address)))
+            _keep_latest(connection, consent, address_subject(record.address))
 
 
-def _latest_consent(consent: Consent, subject: str) -> sa.Executable:
+def _keep_latest(connection: Connection, consent: Consent, subject: str) -> None:
     table = consent_stamps if consent.stamp else consents
-    statement = insert(table).values(
+    statement = insert(connection, table).values(
         subject=subject,
         purpose=consent.purpose,
         granted=consent.granted,
@@ -291,21 +305,25 @@ def _latest_consent(consent: Consent, subject: str) -> sa.Executable:
     new, old = statement.excluded, table.c
     # Where two events say the same at the same time, the record is that of the larger message id.
     strength = [sa.tuple_(row.occurred_at_ms, sa.not_(row.granted), row.message_id) for row in (new, old)]
-    return statement.on_conflict_do_update(
-        index_elements=["subject", "purpose"],
-        set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
-        where=strength[0] > strength[1],
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["subject", "purpose"],
+            set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
+            where=strength[0] > strength[1],
+        )
     )
 
 
-def _earliest_suppression(suppression: Suppression) -> sa.Executable:
-    statement = insert(suppressions).values(**asdict(suppression))
+def _keep_earliest(connection: Connection, suppression: Suppression) -> None:
+    statement = insert(connection, suppressions).values(**asdict(suppression))
     new, old = statement.excluded, suppressions.c
     age = [sa.tuple_(row.occurred_at_ms, row.message_id, row.reason) for row in (new, old)]
-    return statement.on_conflict_do_update(
-        index_elements=["address"],
-        set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
-        where=age[0] < age[1],
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["address"],
+            set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
+            where=age[0] < age[1],
+        )
     )
 
 

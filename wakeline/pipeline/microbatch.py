@@ -69,12 +69,15 @@ class MicroBatches:
     campaigns: Mapping[str, Campaign]
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
+    #: Answers that the ledger could not take yet: nothing but this process knows of them.
+    _unwritten: list[Answer] = field(default_factory=list)
     _looked_for_wakeups_ms: int = 0
     _rows_limit: int = 0
 
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
         check_stream(self.stream, self.lanes)
+        self._write_answers()
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.ledger.settle_orphans(lease, self.mailer.takes_idempotency_key, self.clock())
         self.landing.pin_view_tokens()
@@ -180,8 +183,13 @@ class MicroBatches:
         if not claims:
             return []
         answers = self.mailer.send(claims)
-        self.ledger.settle(answers)
+        self._unwritten += answers
+        self._write_answers()
         return answers
+
+    def _write_answers(self) -> None:
+        self.ledger.settle(self._unwritten)
+        self._unwritten.clear()
 
     @property
     def _lease_ms(self) -> int:
