@@ -10,7 +10,9 @@ from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.claims import Intended, Stages, idempotency_key
 from wakeline.activation.gates import Cap
 from wakeline.activation.intents import Cause, intended_sends
+from wakeline.activation.rules import rules_of
 from wakeline.pipeline.triggers import Occurrence
+from wakeline.settings import ActivationSettings
 
 CAMPAIGNS_DIR = Path(__file__).parents[1] / "campaigns"
 CART = Occurrence("abandoned_cart", "trigger-1", "user:ann", "cart/1", NOW_MS, NOW_MS + DAY_MS, {"total": 12.5})
@@ -32,7 +34,8 @@ def intended(
 ) -> list[Intended]:
     profiles = {one.profile_id for one in occurrences}
     known = {"user:ann": CONTACT} if contacts is None else contacts
-    return intended_sends(occurrences, campaigns, known, dict.fromkeys(profiles, cause))
+    rules = {name: rules_of(campaign, ActivationSettings()) for name, campaign in campaigns.items()}
+    return intended_sends(occurrences, campaigns, rules, known, dict.fromkeys(profiles, cause))
 
 
 def test_an_occurrence_becomes_a_send_of_the_campaign_that_listens_to_its_trigger(
@@ -42,9 +45,9 @@ def test_an_occurrence_becomes_a_send_of_the_campaign_that_listens_to_its_trigge
     campaign = campaigns["abandoned_cart"]
     assert (one.campaign, one.campaign_class, one.purpose) == ("abandoned_cart", "marketing", "marketing")
     assert (one.campaign_hash, one.trigger_hash) == (campaign.definition_hash, "trigger-1")
-    assert one.cap == Cap(sends=1, window_ms=48 * HOUR_MS)
+    assert one.rules.cap == Cap(sends=1, window_ms=48 * HOUR_MS)
     assert (one.occurrence_key, one.occurred_at_ms, one.expires_at_ms) == ("cart/1", NOW_MS, NOW_MS + DAY_MS)
-    assert (one.profile_id, one.ids) == ("user:ann", ("user:ann", "anonymous:phone"))
+    assert (one.profile_id, one.person.ids) == ("user:ann", ("user:ann", "anonymous:phone"))
     assert one.context == {"total": 12.5}
 
 
@@ -77,13 +80,14 @@ def test_the_order_of_simultaneous_occurrences_does_not_depend_on_how_they_came(
 
 def test_the_mail_knows_the_person_and_all_ids(campaigns: dict[str, Campaign]) -> None:
     [one] = intended(campaigns, CART)
-    assert one.address == "ann@example.com"
-    assert one.contact == {**CONTACT, "profile_id": "user:ann", "ids": ["user:ann", "anonymous:phone"]}
+    assert one.person.address == "ann@example.com"
+    stored = one.person.stored(one.profile_id)
+    assert stored == {**CONTACT, "profile_id": "user:ann", "ids": ["user:ann", "anonymous:phone"]}
 
 
 def test_a_person_without_contact_has_no_address(campaigns: dict[str, Campaign]) -> None:
     [one] = intended(campaigns, CART, contacts={})
-    assert one.address == ""
+    assert (one.person.address, one.person.time_zone) == ("", "")
 
 
 def test_a_send_names_its_latest_events_and_when_the_newest_passed_each_stage(campaigns: dict[str, Campaign]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
 from support.ledgers import BACKENDS, OpenBook, books
 from support.sending import (
+    KEY_MS,
     LANE,
     LEASE_MS,
     MARKETING_CAP,
@@ -22,11 +23,14 @@ from support.sending import (
     refused,
 )
 
-from wakeline.activation.claims import Intended, idempotency_key
+from wakeline.activation.claims import Intended, Person, idempotency_key
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
+from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
-from wakeline.activation.gates import Cap
-from wakeline.activation.ledger import INTERRUPTED
+from wakeline.activation.gates import Cap, Holdout, Rules
+from wakeline.activation.ledger.protocol import Ledger
+from wakeline.activation.ledger.states import INTERRUPTED
+from wakeline.activation.quiet_hours import QuietHours
 from wakeline.errors import LeaseLostError
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.triggers import Occurrence
@@ -69,15 +73,15 @@ def put_off(book: Book, lease: Lease, one: Intended) -> None:
     book.ledger.settle([answered(decided.claim, LATER)])
 
 
-def reclaimed(book: Book, lease: Lease, now_ms: int = NOW_MS + HOUR_MS) -> list[str]:
-    return [claim.key for claim in book.ledger.reclaim_due(lease, now_ms, limit=100)]
+def reclaimed(book: Book, lease: Lease, now_ms: int = NOW_MS + HOUR_MS, ledger: Ledger | None = None) -> list[str]:
+    return [one.claim.key for one in book.reclaim(lease, now_ms, ledger) if one.claim]
 
 
 def test_a_send_is_decided_once_for_ever(book: Book) -> None:
     lease = book.hold()
     [first] = book.claim(lease, intended())
     assert first.claim is not None
-    assert (first.claim.key, first.claim.attempts) == (intended().key, 0)
+    assert (first.claim.key, first.claim.attempts) == (intended().key, 1)
     assert book.claim(lease, intended()) == []
     assert book.claim(book.take_over(lease), intended()) == []
     assert book.states() == [("claimed", "")]
@@ -342,10 +346,10 @@ def test_claims_of_a_lane_that_is_no_more_are_settled_and_those_of_a_lane_at_wor
     assert first is not None
     assert second is not None
     book.claim(second, intended())
-    assert book.ledger.settle_orphans(first, False, NOW_MS) == 0
+    assert book.ledger.settle_orphans(first, NOW_MS) == 0
     for lease in (first, second):
         two.release(lease)
-    assert book.ledger.settle_orphans(book.hold("run-9"), False, NOW_MS) == 1
+    assert book.ledger.settle_orphans(book.hold("run-9"), NOW_MS) == 1
 
 
 def test_the_marketing_cap_counts_all_marketing_mail_in_a_rolling_window(book: Book) -> None:
@@ -456,7 +460,7 @@ def test_a_settled_send_is_not_unsettled_by_a_late_answer(book: Book) -> None:
 def test_an_answer_that_comes_after_the_lane_was_taken_over_still_settles_its_send(book: Book) -> None:
     lease = book.hold()
     [decided] = book.claim(lease, intended())
-    book.ledger.settle_orphans(book.take_over(lease), takes_idempotency_key=False, now_ms=NOW_MS)
+    book.ledger.settle_orphans(book.take_over(lease), NOW_MS)
     assert book.states() == [("unknown", INTERRUPTED)]
     book.ledger.settle([answered(decided.claim, Accepted("id-1"))])
     assert book.states() == [("sent", "")]
@@ -466,9 +470,11 @@ def test_a_send_that_was_put_off_is_claimed_again_when_it_is_due_and_not_before(
     lease = book.hold()
     put_off(book, lease, intended())
     assert reclaimed(book, lease, NOW_MS + 59_999) == []
-    [claim] = book.ledger.reclaim_due(lease, NOW_MS + 60_000, limit=100)
-    assert (claim.key, claim.attempts) == (intended().key, 1)
-    assert claim.contact == intended().contact
+    [again] = book.reclaim(lease, NOW_MS + 60_000)
+    claim = again.claim
+    assert claim is not None
+    assert (claim.key, claim.attempts) == (intended().key, 2)
+    assert claim.contact == intended().person.stored("user:ann")
     assert reclaimed(book, lease) == []
     book.ledger.settle([answered(claim, Accepted("id-1"))])
     assert book.row(intended())["attempts"] == 2
@@ -479,8 +485,8 @@ def test_retries_are_taken_up_oldest_first_and_only_as_many_as_asked_for(book: B
     for number in range(3):
         [decided] = book.claim(lease, intended(f"order/{number}"))
         book.ledger.settle([answered(decided.claim, LATER, NOW_MS - number * MINUTE_MS)])
-    first = book.ledger.reclaim_due(lease, NOW_MS + HOUR_MS, limit=2)
-    assert [claim.key for claim in first] == [intended("order/2").key, intended("order/1").key]
+    first = book.reclaim(lease, NOW_MS + HOUR_MS, limit=2)
+    assert [one.claim.key for one in first if one.claim] == [intended("order/2").key, intended("order/1").key]
 
 
 @pytest.mark.parametrize("subject", ["user:ann", "anonymous:phone", "email:ann@example.com"])
@@ -536,25 +542,25 @@ def test_a_lost_answer_is_asked_for_again_of_an_esp_that_takes_the_key(book: Boo
     lease = book.hold()
     book.claim(lease, intended())
     new = book.take_over(lease)
-    assert book.ledger.settle_orphans(new, takes_idempotency_key=True, now_ms=NOW_MS) == 1
-    assert reclaimed(book, new, NOW_MS) == [intended().key]
+    assert book.ledger_with_key.settle_orphans(new, NOW_MS) == 1
+    assert reclaimed(book, new, NOW_MS, book.ledger_with_key) == [intended().key]
 
 
 def test_a_lost_answer_of_any_other_esp_is_unknown_for_good(book: Book) -> None:
     lease = book.hold()
     book.claim(lease, intended())
     new = book.take_over(lease)
-    assert book.ledger.settle_orphans(new, takes_idempotency_key=False, now_ms=NOW_MS) == 1
+    assert book.ledger.settle_orphans(new, NOW_MS) == 1
     assert book.states() == [("unknown", INTERRUPTED)]
     assert reclaimed(book, new, NOW_MS + 10 * DAY_MS) == []
     assert book.claim(new, intended()) == []
-    assert book.ledger.settle_orphans(book.take_over(new), takes_idempotency_key=True, now_ms=NOW_MS) == 0
+    assert book.ledger_with_key.settle_orphans(book.take_over(new), NOW_MS) == 0
 
 
 def test_a_holders_own_claims_are_no_orphans(book: Book) -> None:
     lease = book.hold()
     book.claim(lease, intended())
-    assert book.ledger.settle_orphans(lease, takes_idempotency_key=False, now_ms=NOW_MS) == 0
+    assert book.ledger.settle_orphans(lease, NOW_MS) == 0
     assert book.states() == [("claimed", "")]
 
 
@@ -564,7 +570,7 @@ def test_what_is_settled_is_no_orphan(book: Book) -> None:
         [decided] = book.claim(lease, intended(f"order/{number}"))
         book.ledger.settle([answered(decided.claim, outcome)])
     before = book.rows()
-    assert book.ledger.settle_orphans(book.take_over(lease), False, NOW_MS) == 0
+    assert book.ledger.settle_orphans(book.take_over(lease), NOW_MS) == 0
     assert book.rows() == before
 
 
@@ -573,9 +579,9 @@ def test_an_orphan_that_may_be_out_is_not_called_skipped_when_a_gate_stops_its_r
     book.say(lease, granted())
     book.claim(lease, marketing())
     new = book.take_over(lease)
-    book.ledger.settle_orphans(new, takes_idempotency_key=True, now_ms=NOW_MS)
+    book.ledger_with_key.settle_orphans(new, NOW_MS)
     book.say(new, refused(at_ms=NOW_MS))
-    assert reclaimed(book, new) == []
+    assert reclaimed(book, new, ledger=book.ledger_with_key) == []
     assert book.states() == [("unknown", f"{INTERRUPTED}; not tried again: no_consent")]
     assert book.claim(new, marketing()) == []
 
@@ -656,6 +662,257 @@ def test_the_order_in_which_the_ids_of_a_person_are_listed_does_not_matter(book:
     assert book.row(intended(ids=("anonymous:tablet",)))["idempotency_key"] == idempotency_key(
         "order_confirmation", "anonymous:tablet", "order/1"
     )
+
+
+def quiet_now() -> QuietHours:
+    """Three hours from the minute of NOW_MS on."""
+    minute = NOW_MS // MINUTE_MS % 1_440
+    return QuietHours(minute, (minute + 180) % 1_440)
+
+
+NIGHT: dict[str, object] = {"quiet_hours": quiet_now()}
+MORNING_MS = NOW_MS - NOW_MS % MINUTE_MS + 3 * HOUR_MS
+STALE = {"lane": "1", "read_until_ms": NOW_MS - HOUR_MS}
+
+
+def test_mail_at_night_is_deferred_and_claimed_in_the_first_minute_of_the_morning(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    [decided] = book.claim(lease, marketing(rules=NIGHT))
+    assert (decided.claim, decided.reason) == (None, "quiet_hours")
+    assert book.states() == [("deferred", "quiet_hours")]
+    assert book.row(marketing())["next_attempt_at_ms"] == MORNING_MS
+    assert undecided(book, marketing()) == []
+    assert reclaimed(book, lease, MORNING_MS - 1) == []
+    assert reclaimed(book, lease, MORNING_MS) == [marketing().key]
+    row = book.row(marketing())
+    assert (row["state"], row["reason"], row["record"], row["claimed_at_ms"]) == ("claimed", "", None, MORNING_MS)
+    assert row["attempts"] == 1
+
+
+def test_deferred_mail_that_is_too_late_in_the_morning_expires_and_says_what_it_waited_for(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    book.claim(lease, marketing(rules=NIGHT, expires_at_ms=MORNING_MS))
+    assert reclaimed(book, lease, MORNING_MS) == []
+    assert book.states() == [("skipped", "expired")]
+    assert book.row(marketing())["record"] == {"waited_for": "quiet_hours", "until_ms": MORNING_MS}
+
+
+def test_an_opt_out_at_night_stops_deferred_mail_under_whatever_id_it_is_said(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted("anonymous:phone"))
+    book.claim(lease, marketing(ids=("anonymous:phone",), rules=NIGHT))
+    # She has logged in since, and said no as herself.
+    book.say(lease, refused("user:ann", at_ms=NOW_MS + 1, message_id="the-no"))
+    ann = Person(ANN_AND_HER_PHONE, {"email": "ann@example.com"})
+    [decided] = book.reclaim(lease, MORNING_MS, person=ann)
+    assert (decided.claim, decided.reason) == (None, "no_consent")
+    assert book.rows()[0]["record"]["message_id"] == "the-no"
+
+
+def test_deferred_mail_goes_to_the_address_of_the_morning(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    book.claim(lease, marketing(rules=NIGHT))
+    [decided] = book.reclaim(lease, MORNING_MS, person=Person(ANN, {"email": "new@example.com"}))
+    assert decided.claim is not None
+    assert decided.claim.contact["email"] == book.row(marketing())["address"] == "new@example.com"
+
+
+def test_deferred_mail_counts_against_the_cap_from_its_own_claim_on(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    capped = {"cap": Cap(sends=1, window_ms=DAY_MS)}
+    book.claim(lease, marketing("cart/1", rules=NIGHT, **capped), marketing("cart/2", rules=NIGHT, **capped))
+    rules = Rules(cap=Cap(sends=1, window_ms=DAY_MS))
+    told = book.reclaim(lease, MORNING_MS, rules=rules)
+    assert [one.reason for one in told] == ["", "frequency_cap"]
+    assert [row["claimed_at_ms"] for row in book.rows() if row["state"] == "claimed"] == [MORNING_MS]
+
+
+def test_a_retry_that_has_waited_longer_than_the_window_still_counts(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    capped = {"cap": Cap(sends=1, window_ms=HOUR_MS)}
+    [decided] = book.claim(lease, marketing("cart/1", **capped))
+    book.ledger.settle([answered(decided.claim, LATER)])
+    [second] = book.claim(lease, marketing("cart/2", **capped), now_ms=NOW_MS + 2 * HOUR_MS)
+    assert second.reason == "frequency_cap"
+
+
+def test_a_retry_that_comes_due_at_night_waits_for_the_morning(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    put_off(book, lease, marketing())
+    [decided] = book.reclaim(lease, NOW_MS + MINUTE_MS, rules=Rules(quiet_hours=quiet_now()))
+    assert decided.reason == "quiet_hours"
+    assert book.states() == [("deferred", "quiet_hours")]
+
+
+def test_stale_inputs_hold_marketing_mail_and_nothing_else_until_they_are_fresh(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    told = book.ledger.claim(lease, [marketing(), intended()], "run-1", {}, NOW_MS, STALE)
+    assert [one.reason for one in told] == ["stale_inputs", ""]
+    assert book.row(marketing())["record"] == STALE
+    assert book.ledger.due(NOW_MS + MINUTE_MS, STALE, 10) == []
+    assert reclaimed(book, lease, NOW_MS + MINUTE_MS) == [marketing().key]
+
+
+def test_held_mail_expires_although_it_is_still_held(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    book.ledger.claim(lease, [marketing(expires_at_ms=NOW_MS + HOUR_MS)], "run-1", {}, NOW_MS, STALE)
+    [decided] = book.reclaim(lease, NOW_MS + HOUR_MS, stale=STALE)
+    assert decided.reason == "expired"
+    assert book.row(marketing())["record"]["waited_for"] == "stale_inputs"
+
+
+def test_a_paused_campaign_sends_nothing_until_it_is_resumed(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause("order_confirmation", "ann", "a typo", NOW_MS)
+    book.ledger.pause("order_confirmation", "bob", "too", NOW_MS + 1)
+    pause = {"campaign": "order_confirmation", "paused_by": "ann", "reason": "a typo", "paused_at_ms": NOW_MS}
+    assert book.ledger.pauses() == {"order_confirmation": pause}
+    told = book.claim(lease, intended(), intended(campaign="receipt"))
+    assert [one.reason for one in told] == ["campaign_paused", ""]
+    assert book.row(intended())["record"] == pause
+    assert book.ledger.due(NOW_MS + HOUR_MS, None, 10) == []
+    assert book.ledger.resume("order_confirmation")
+    assert not book.ledger.resume("order_confirmation")
+    assert reclaimed(book, lease) == [intended().key]
+
+
+def test_a_retry_of_a_paused_campaign_is_held_as_well(book: Book) -> None:
+    lease = book.hold()
+    put_off(book, lease, intended())
+    book.ledger.pause("order_confirmation", "ann", "a typo", NOW_MS)
+    [decided] = book.reclaim(lease, NOW_MS + HOUR_MS)
+    assert decided.reason == "campaign_paused"
+    assert book.states() == [("held", "campaign_paused")]
+
+
+WINDOW: dict[str, object] = {"priority_window_ms": DAY_MS}
+
+
+def test_a_mail_gives_way_to_one_of_higher_priority_within_the_window(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    launch = marketing(campaign="launch", rules={**WINDOW, "priority": 5})
+    cart = marketing(rules=WINDOW)
+    told = book.claim(lease, launch, cart)
+    assert [one.reason for one in told] == ["", "lower_priority"]
+    rival = {"idempotency_key": launch.key, "campaign": "launch", "priority": 5}
+    assert book.row(cart)["record"] == rival
+    later = book.claim(
+        lease, marketing("cart/2", rules=WINDOW, expires_at_ms=NOW_MS + 2 * DAY_MS), now_ms=NOW_MS + DAY_MS
+    )
+    assert later[0].claim is not None
+
+
+def test_a_mail_gives_way_to_a_better_one_that_waits_for_the_morning_and_to_no_equal_one(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    book.claim(lease, marketing(campaign="launch", rules={**NIGHT, **WINDOW, "priority": 5}))
+    told = book.claim(lease, marketing(rules=WINDOW), marketing("cart/9", rules={**WINDOW, "priority": 5}))
+    assert [one.reason for one in told] == ["lower_priority", ""]
+
+
+def test_who_is_held_out_is_mailed_nothing_and_every_row_tells_the_draws(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    nobody, everybody = Holdout("all", "salt", 1e-9), Holdout("abandoned_cart", "cart", 100)
+    told = book.claim(
+        lease,
+        marketing("cart/1", rules={"holdouts": (nobody, everybody)}),
+        marketing("cart/2", rules={"holdouts": (nobody,)}),
+    )
+    assert [one.reason for one in told] == ["held_out", ""]
+    draws = [row["holdout_draws"] for row in book.rows()]
+    assert {"all": nobody.draw("user:ann")} in draws
+    assert {"all": nobody.draw("user:ann"), "abandoned_cart": everybody.draw("user:ann")} in draws
+
+
+def test_a_lost_answer_is_asked_for_again_and_again_while_the_esp_knows_the_key(book: Book) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended(expires_at_ms=NOW_MS + 9 * DAY_MS))
+    book.ledger_with_key.settle([answered(decided.claim, Unknown("lost"))])
+    assert book.states() == [("retry", "lost")]
+    [again] = book.reclaim(lease, NOW_MS + HOUR_MS, book.ledger_with_key)
+    assert again.claim is not None
+    # The same mail as the first: the key stands for it.
+    assert again.claim.claimed_at_ms == NOW_MS
+    book.ledger_with_key.settle([answered(again.claim, Unknown("lost"), NOW_MS + KEY_MS - 1)])
+    assert book.row(intended())["state"] == "retry"
+    assert reclaimed(book, lease, NOW_MS + KEY_MS + HOUR_MS, book.ledger_with_key) == []
+    assert book.states() == [("unknown", "lost; not tried again: key_expired")]
+
+
+def test_what_may_be_out_is_asked_for_at_night_of_a_paused_campaign_and_to_its_first_address(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    [decided] = book.claim(lease, marketing())
+    book.ledger_with_key.settle([answered(decided.claim, Unknown("lost"))])
+    book.ledger.pause("abandoned_cart", "ann", "a typo", NOW_MS)
+    moved = Person(ANN, {"email": "new@example.com"})
+    [again] = book.reclaim(
+        lease, NOW_MS + HOUR_MS, book.ledger_with_key, rules=Rules(quiet_hours=quiet_now()), person=moved, stale=STALE
+    )
+    assert again.claim is not None
+    assert again.claim.contact["email"] == "ann@example.com"
+
+
+def test_a_late_answer_of_an_earlier_attempt_does_not_undo_a_later_one_unless_the_mail_is_out(book: Book) -> None:
+    lease = book.hold()
+    [first] = book.claim(lease, intended())
+    new = book.take_over(lease)
+    book.ledger_with_key.settle_orphans(new, NOW_MS)
+    [second] = book.reclaim(new, NOW_MS, book.ledger_with_key)
+    assert second.claim is not None
+    for late in (LATER, Rejected("no"), Unknown("lost")):
+        book.ledger_with_key.settle([answered(first.claim, late)])
+        assert book.states() == [("claimed", "")]
+    book.ledger_with_key.settle([answered(first.claim, Accepted("id-1"))])
+    book.ledger_with_key.settle([answered(second.claim, LATER)])
+    assert book.states() == [("sent", "")]
+
+
+DELIVERED = DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS + MINUTE_MS)
+
+
+def test_what_the_provider_reports_on_is_out_whoever_lost_its_answer(book: Book) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended())
+    book.ledger.settle([answered(decided.claim, Unknown("lost"))])
+    book.ledger.confirm(lease, [DELIVERED, replace(DELIVERED, key="f" * 32)], NOW_MS + HOUR_MS)
+    row = book.row(intended())
+    assert (row["state"], row["reason"], row["changed_at_ms"]) == ("sent", "", NOW_MS + HOUR_MS)
+    assert row["record"]["message_id"] == "webhook-1"
+
+
+def test_a_report_settles_nothing_that_is_settled_or_certainly_not_out(book: Book) -> None:
+    lease = book.hold()
+    book.claim(lease, intended(address=""))
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    assert book.states() == [("skipped", "no_address")]
+    put_off(book, lease, intended())
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    assert book.states() == [("retry", "busy")]
+    with pytest.raises(LeaseLostError):
+        book.ledger.confirm(replace(lease, fencing_token=0), [DELIVERED], NOW_MS)
+
+
+def test_every_change_of_a_row_moves_its_time_of_change(book: Book) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended(), now_ms=NOW_MS + 1)
+    assert book.row(intended())["changed_at_ms"] == NOW_MS + 1
+    book.ledger.settle([answered(decided.claim, LATER, NOW_MS + 2)])
+    assert book.row(intended())["changed_at_ms"] == NOW_MS + 2
+    book.reclaim(lease, NOW_MS + HOUR_MS)
+    assert book.row(intended())["changed_at_ms"] == NOW_MS + HOUR_MS
+    book.ledger.settle_orphans(book.take_over(lease), NOW_MS + DAY_MS)
+    assert book.row(intended())["changed_at_ms"] == NOW_MS + DAY_MS
 
 
 def heard(book: Book, said: list[Consent | Suppression | RecordAddress]) -> list[dict[str, object]]:

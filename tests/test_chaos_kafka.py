@@ -95,6 +95,6 @@ def in_landing(stack: RunningStack) -> dict[str, list[str]]:
     query = "SELECT user_id, anonymous_id, message_id FROM landing WHERE status = 'accepted' ORDER BY partition, offset"
     order: dict[str, list[str]] = {}
     for user_id, anonymous_id, message_id in stack.warehouse(query):
-        key = stream_key({"anonymousId": anonymous_id, "userId": user_id})
+        key = stream_key({"anonymousId": anonymous_id, "userId": user_id, "messageId": message_id})
         order.setdefault(key, []).append(message_id)
     return order

@@ -14,9 +14,10 @@ import yaml
 from pydantic import BaseModel
 
 from wakeline import report
-from wakeline.activation import ledger
 from wakeline.activation.campaigns import Definition, load_campaigns
-from wakeline.activation.gates import GATES, MARKETING, Candidate, Cap, Facts
+from wakeline.activation.gates import GATES, MARKETING, Candidate, Cap, Facts, Holdout, Rules
+from wakeline.activation.ledger.states import TRANSITIONS
+from wakeline.activation.quiet_hours import QuietHours
 from wakeline.activation.rendering import Renderer
 from wakeline.cli import cli
 from wakeline.collector.service import openapi_document
@@ -30,7 +31,7 @@ DOCS = ROOT / "docs"
 MODELS = sorted((ROOT / "dbt_project" / "models").rglob("*.sql"))
 TRIGGERS = [path for path in MODELS if path.parent.name == "triggers"]
 CAMPAIGNS = sorted(path.parent.name for path in (ROOT / "campaigns").glob("*/campaign.yml"))
-STATES = (ledger.CLAIMED, ledger.SENT, ledger.FAILED, ledger.RETRY, ledger.UNKNOWN, ledger.SKIPPED)
+STATES = sorted(state for state in TRANSITIONS if state)
 
 REGISTRIES = ("pypi.org", "pythonhosted.org", "npmjs.", "registry.", "proxy.golang.org", "crates.io", "anaconda.org")
 MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:data|etc|home|mnt|opt|private|root|srv|tmp|Users|usr|var|work)/")
@@ -173,8 +174,16 @@ def test_every_key_of_a_campaign_is_documented() -> None:
 
 
 def test_the_gates_are_documented_in_their_order() -> None:
-    hopeless = Candidate(MARKETING, "marketing", address="", expires_at_ms=0)
-    facts = Facts(now_ms=0, suppression={"reason": "complaint"}, caps=((Cap(1, 1), 1),))
+    rules = Rules(holdouts=(Holdout("all", "salt", 100),), quiet_hours=QuietHours(0, 1_439))
+    hopeless = Candidate(MARKETING, "marketing", "user:1", "", "", occurred_at_ms=0, expires_at_ms=0, rules=rules)
+    facts = Facts(
+        now_ms=0,
+        suppression={"reason": "complaint"},
+        caps=((Cap(1, 1), 1),),
+        rival={"campaign": "other"},
+        stale={"lane": "0"},
+        pause={"paused_by": "ann"},
+    )
     refusals = [gate(hopeless, facts) for gate in GATES]
     codes = [refusal.reason for refusal in refusals if refusal]
     assert len(codes) == len(GATES)
@@ -186,6 +195,9 @@ def test_every_ledger_state_is_explained_and_in_the_picture() -> None:
     [picture] = blocks(shown, "mermaid")
     assert set(first_cells(shown)) == set(STATES)
     assert set(re.findall(r"--> (\w+)", picture)) == set(STATES)
+    arrows = {(before, after) for before, after in re.findall(r"(\w+|\[\*\]) --> (\w+)", picture)}
+    changes = {(before or "[*]", after) for before, afters in TRANSITIONS.items() for after in afters}
+    assert arrows == {(before, after) for before, after in changes if before != after}
 
 
 def test_every_contract_column_is_explained() -> None:

@@ -7,11 +7,14 @@ from support.clocks import NOW_MS
 from support.ledgers import BACKENDS, OpenBook, books
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
+from wakeline.activation.deliverability import DeliveryReport
 from wakeline.database import lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
 from wakeline.pipeline.lanes import LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
+
+DELIVERED = DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS)
 
 Write = Callable[[Book, Lease], object]
 
@@ -24,9 +27,10 @@ WRITES: dict[str, Write] = {
     "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
     "claim": lambda book, lease: book.claim(lease, intended()),
-    "reclaim": lambda book, lease: book.ledger.reclaim_due(lease, NOW_MS, limit=10),
+    "reclaim": lambda book, lease: book.reclaim(lease, NOW_MS),
+    "confirm": lambda book, lease: book.ledger.confirm(lease, [DELIVERED], NOW_MS),
     "record": lambda book, lease: book.say(lease, granted()),
-    "settle orphans": lambda book, lease: book.ledger.settle_orphans(lease, False, NOW_MS),
+    "settle orphans": lambda book, lease: book.ledger.settle_orphans(lease, NOW_MS),
 }
 
 
@@ -86,7 +90,7 @@ def test_a_holder_whose_lane_was_taken_over_writes_nothing_more(book: Book, name
     old = book.hold("run-1")
     retried = book.claim(old, intended("order/0"))
     book.take_over(old, "run-2")
-    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1, 1), True, NOW_MS)
+    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1, 1), NOW_MS)
     before = snapshot(book)
     with pytest.raises(LeaseLostError, match="Run run-1 no longer holds lane 0"):
         WRITES[name](book, old)

@@ -41,10 +41,12 @@ class SamplingRenderer(Renderer):
 
     rendered = 0
 
-    def render(self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any]) -> Mail:
+    def render(
+        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
+    ) -> Mail:
         if int(key, 16) % RENDERED_ONE_IN == 0:
             self.rendered += 1
-            return super().render(campaign, key, profile, context)
+            return super().render(campaign, key, profile, context, variant)
         return Mail(key, campaign, str(profile["email"]), "", "", "", "", {})
 
 

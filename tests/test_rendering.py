@@ -139,6 +139,37 @@ def test_what_is_no_web_address_is_no_link(url: str) -> None:
     assert len(found.addresses["src"]) == 1
 
 
+def test_a_variant_replaces_the_subject_or_the_body_and_shares_the_rest() -> None:
+    bodies = {"long": DOCUMENT.format("<mj-text>Long</mj-text>"), "both": DOCUMENT.format("<mj-text>Both</mj-text>")}
+    variants = {
+        "variants": {"short": 1, "long": 1, "both": 1},
+        "variant_subjects": {"short": "Hi", "both": "Both, {{ profile.first_name }}"},
+        "variant_bodies": bodies,
+    }
+    shared = renderer(campaign(DOCUMENT.format("<mj-text>Common</mj-text>"), **variants))
+    mails = {variant: shared.render("mine", KEY, ADA, {}, variant) for variant in ("", "short", "long", "both", "gone")}
+    assert {variant: (mail.subject, mail.text) for variant, mail in mails.items()} == {
+        "": ("Hello", "Common\n"),
+        "short": ("Hi", "Common\n"),
+        "long": ("Hello", "Long\n"),
+        "both": ("Both, Ada", "Both\n"),
+        "gone": ("Hello", "Common\n"),
+    }
+    assert "Long" in shared.render_view("mine", KEY, ADA, {}, sign, "long")
+
+
+@pytest.mark.parametrize(
+    ("file", "texts"),
+    [
+        ("subject.short.liquid", {"variant_subjects": {"short": "{% if %}"}}),
+        ("email.short.mjml.liquid", {"variant_bodies": {"short": "{% if %}"}}),
+    ],
+)
+def test_a_mistake_in_a_variant_names_its_file(file: str, texts: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"mine/{file} line 1"):
+        renderer(campaign("x", variants={"short": 1}, **texts))
+
+
 def test_a_missing_variable_names_campaign_place_and_variable() -> None:
     context = {name: value for name, value in CAMPAIGNS["category_dwell"].preview.items() if name != "category"}
     with pytest.raises(RenderError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"):
@@ -237,6 +268,7 @@ def test_a_wrong_sender_is_found_before_anything_is_sent() -> None:
         ("{% if %}", "mine/email.mjml.liquid line 1"),
         ("\n{{ context.name | shout }}", "mine/email.mjml.liquid: there is no filter 'shout'"),
         ("{% render '../../secrets' %}", "mine/email.mjml.liquid line 1"),
+        ("{% include context.partial %}", "mine/email.mjml.liquid line 1: unexpected tag 'include'"),
         ("{% render '/etc/hostname' %}", "mine/email.mjml.liquid line 1"),
     ],
 )

@@ -100,6 +100,7 @@ def pages() -> None:
 @cli.command()
 def deploy() -> None:
     """Create or update all tables and views in ClickHouse and check the triggers; safe to run again."""
+    from wakeline.activation.esp.factory import open_esp
     from wakeline.clock import system_clock
     from wakeline.pipeline.factory import checked_campaigns, open_mailer
     from wakeline.settings import load_settings
@@ -107,7 +108,8 @@ def deploy() -> None:
 
     settings = load_settings()
     live = run(settings, lambda step: click.echo(f"deploy: {step}", err=True))
-    open_mailer(settings, checked_campaigns(settings, live), system_clock).close()  # Compiles every template.
+    esp = open_esp(settings, system_clock)
+    open_mailer(settings, checked_campaigns(settings, live), esp, system_clock).close()  # Compiles every template.
     click.echo(f"Deployed; {len(live.triggers)} triggers: {', '.join(one.name for one in live.triggers)}.")
 
 

@@ -57,6 +57,13 @@ lanes = sa.Table(
         comment="Wake-ups due by then are done",
     ),
     sa.Column("lane_count", sa.Integer, nullable=False, server_default="1", comment="How many lanes there were then"),
+    sa.Column(
+        "read_until_ms",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="Whatever was appended to the lane's partitions until then has been read",
+    ),
 )
 
 #: The stream that offsets belong to: another identity under the same name is another stream.
@@ -131,6 +138,16 @@ record_addresses = sa.Table(
     sa.Column("address", Text, primary_key=True),
 )
 
+#: Campaigns whose sends are held until somebody lets them go on.
+campaign_pauses = sa.Table(
+    "campaign_pauses",
+    metadata,
+    sa.Column("campaign", Text, primary_key=True),
+    sa.Column("paused_by", Text, nullable=False, comment="A person, or the watch over bounces and complaints"),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",
@@ -141,7 +158,12 @@ sends = sa.Table(
     sa.Column("occurrence_key", Text, nullable=False),
     sa.Column("campaign_class", Text, nullable=False),
     sa.Column("purpose", Text, comment="Consent purpose; null for transactional campaigns"),
-    sa.Column("state", Text, nullable=False, comment="claimed, sent, failed, retry, unknown or skipped"),
+    sa.Column("variant", Text, nullable=False, server_default="", comment="Of an A/B test; '' without one"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holdout_draws", sa.JSON, comment="Scope of a holdout -> the person's number in [0, 100)"),
+    sa.Column(
+        "state", Text, nullable=False, comment="claimed, sent, failed, retry, unknown, deferred, held or skipped"
+    ),
     sa.Column("reason", Text, nullable=False, default=""),
     sa.Column("address", Text, nullable=False),
     sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
@@ -149,23 +171,31 @@ sends = sa.Table(
     sa.Column("trigger_hash", Text, nullable=False),
     sa.Column("campaign_hash", Text, nullable=False),
     sa.Column("message_ids", sa.JSON, nullable=False, comment="The events that made the profile a candidate"),
-    sa.Column("record", sa.JSON, comment="The consent, suppression or sends a gate decided by"),
+    sa.Column("record", sa.JSON, comment="What the gate that said no had read, or the report that settled the send"),
     sa.Column("contact", sa.JSON, nullable=False),
     sa.Column("context", sa.JSON, nullable=False),
     sa.Column("run_id", Text, nullable=False),
     sa.Column("lane", Text, nullable=False, server_default="0"),
     sa.Column("fencing_token", sa.BigInteger, nullable=False),
     sa.Column("batch", sa.JSON, nullable=False, comment="Offset ranges of the micro-batch"),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0, comment="How often it was claimed"),
     sa.Column("next_attempt_at_ms", sa.BigInteger, nullable=False, default=0),
+    sa.Column(
+        "may_be_out_since_ms",
+        sa.BigInteger,
+        comment="The claim whose answer is lost; null: it is not out",
+    ),
+    sa.Column("esp", Text, nullable=False, server_default="", comment="The provider that accepted it"),
     sa.Column("provider_id", Text, nullable=False, default=""),
     sa.Column("received_at_ms", sa.BigInteger, comment="Of the latest of the events; null when a wake-up fired"),
     sa.Column("appended_at_ms", sa.BigInteger),
     sa.Column("read_at_ms", sa.BigInteger),
     sa.Column("ingested_at_ms", sa.BigInteger),
     sa.Column("evaluated_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("claimed_at_ms", sa.BigInteger, nullable=False, comment="When it was decided, skips too"),
+    sa.Column("claimed_at_ms", sa.BigInteger, nullable=False, comment="When it was decided or claimed, skips too"),
     sa.Column("esp_accepted_at_ms", sa.BigInteger),
+    sa.Column("changed_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="The last change of the row"),
     sa.Index("sends_by_profile", "profile_id", "claimed_at_ms"),
     sa.Index("sends_by_state", "state", "next_attempt_at_ms"),
+    sa.Index("sends_by_change", "changed_at_ms"),
 )

@@ -92,14 +92,8 @@ def lock_people(connection: Connection, ids: Iterable[str]) -> None:
     if len(keys) > MOST_LOCKS:
         lock_everybody(connection)
     else:
-        lock_consents(connection)
-        connection.execute(_LOCK_KEYS, {"keys": keys})
-
-
-def lock_consents(connection: Connection) -> None:
-    """Until the end of the transaction nobody records consent."""
-    if _is_postgres(connection):
         connection.execute(_LOCK_SHARED, {"half": _EVERYBODY})
+        connection.execute(_LOCK_KEYS, {"keys": keys})
 
 
 def lock_everybody(connection: Connection) -> None:

@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from wakeline.activation.campaigns import QuietHours
 from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
@@ -277,6 +278,24 @@ class ActivationSettings(Section):
     )
     marketing_cap_sends: int = Field(3, ge=1, description="Most marketing mails to one person in the window below.")
     marketing_cap_hours: float = Field(168.0, gt=0, description="Rolling window of the marketing frequency cap.")
+    quiet_hours: QuietHours | None = Field(
+        None,
+        description='Local hours in which nobody is sent marketing mail, e.g. `{from = "21:00", to = "08:00"}`; a'
+        " campaign may have its own.",
+    )
+    time_zone: str = Field("UTC", description="IANA name of the time zone of people whose own is not known.")
+    holdout_percent: float = Field(
+        0.0, ge=0, lt=100, description="Share of the people that are sent no marketing mail at all, to compare with."
+    )
+    holdout_salt: str = Field(
+        "wakeline", min_length=1, description="Another salt draws the people of the holdout above anew."
+    )
+    priority_window_hours: float = Field(
+        24.0, ge=0, description="A marketing mail gives way to one of higher priority within this time; 0 for none."
+    )
+    stale_after_seconds: float = Field(
+        60.0, gt=0, description="Marketing mail is held while events that are older than this have not been read."
+    )
     send_threads: int = Field(4, ge=1, description="Mails rendered and handed to the ESP at the same time.")
 
 

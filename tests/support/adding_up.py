@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from support.stack import RunningStack
 from wakeline.clock import system_clock
 from wakeline.database import offsets, sends
+from wakeline.events import address_of
 from wakeline.report import build_report
 
 # Everything below is filled in the same insert as landing: a difference is a view that lost or repeated a batch.
@@ -38,9 +39,8 @@ def assert_everything_adds_up(stack: RunningStack) -> None:
 
 def is_whole(message: dict[str, Any]) -> bool:
     """Whether the simulator left the message in one piece."""
-    return bool(
-        (message.get("anonymousId") or message.get("userId")) and (message["type"] != "track" or "event" in message)
-    )
+    owned = message.get("anonymousId") or message.get("userId") or address_of(message)
+    return bool(owned and (message["type"] != "track" or "event" in message))
 
 
 def view_totals(messages: list[dict[str, Any]]) -> list[int]:

@@ -1,7 +1,8 @@
 """A ledger with its lane, intended sends, and an ESP that writes down what it is asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from threading import Lock
 from typing import Any
 
@@ -9,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from support.clocks import DAY_MS, HOUR_MS, NOW_MS
-from wakeline.activation.claims import Claim, Decided, Intended, Stages
+from wakeline.activation.claims import Claim, Decided, Intended, Person, Stages
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
-from wakeline.activation.gates import Cap
-from wakeline.activation.ledger import Ledger
+from wakeline.activation.gates import Cap, Rules
+from wakeline.activation.ledger.protocol import Ledger
+from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Answer
 from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
 from wakeline.pipeline.lanes import LaneStore, Lease
@@ -21,6 +23,9 @@ from wakeline.pipeline.lanes import LaneStore, Lease
 LANE = "0"
 LEASE_MS = 10_000
 MARKETING_CAP = Cap(sends=3, window_ms=168 * HOUR_MS)
+RULES = Rules(marketing_cap=MARKETING_CAP)
+#: How long the ESP of these tests knows a key again, where it takes one.
+KEY_MS = DAY_MS
 
 
 class RecordingEsp:
@@ -29,7 +34,7 @@ class RecordingEsp:
     name = "recording"
 
     def __init__(self, takes_idempotency_key: bool = False, answer: Callable[[Mail], Outcome] | None = None) -> None:
-        self.takes_idempotency_key = takes_idempotency_key
+        self.idempotency_key_seconds = inf if takes_idempotency_key else 0
         self.requests: list[Mail] = []
         self.answer = answer or (lambda mail: Accepted(f"id-{mail.key}"))
         self._lock = Lock()
@@ -52,11 +57,15 @@ class Book:
 
     engine: Engine
     lanes: LaneStore = field(init=False)
+    #: Of an ESP that takes no key.
     ledger: Ledger = field(init=False)
+    #: The same ledger where the ESP takes the key, for KEY_MS.
+    ledger_with_key: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
         self.lanes = LaneStore(self.engine, "events")
-        self.ledger = Ledger(self.engine, MARKETING_CAP)
+        self.ledger = SqlLedger(self.engine, key_ms=0)
+        self.ledger_with_key = SqlLedger(self.engine, key_ms=KEY_MS)
 
     def store(self, lane_count: int = 1, stream: str = "events") -> LaneStore:
         """Lanes of another number, or of another stream, in the same database."""
@@ -89,6 +98,23 @@ class Book:
         """Decide these sends in one call."""
         return self.ledger.claim(lease, intended, lease.holder, {0: (0, 1)}, now_ms)
 
+    def reclaim(
+        self,
+        lease: Lease,
+        now_ms: int,
+        ledger: Ledger | None = None,
+        *,
+        rules: Rules = RULES,
+        person: Person | None = None,
+        stale: Mapping[str, Any] | None = None,
+        limit: int = 100,
+    ) -> list[Decided]:
+        """Decide again on what is due, of the people as they were known before, or of `person`."""
+        ledger = ledger or self.ledger
+        waiting = [replace(one, person=person or one.person) for one in ledger.due(now_ms, stale, limit)]
+        of_all = {one.campaign: rules for one in waiting}
+        return ledger.reclaim(lease, waiting, of_all, now_ms, stale)
+
     def say(self, lease: Lease, *said: Consent | Suppression | RecordAddress) -> None:
         """Record consents, suppressions and addresses of records, each in a call of its own, in this order."""
         for one in said:
@@ -115,21 +141,23 @@ class Book:
 
 def intended(occurrence: str = "order/1", *, ids: Sequence[str] = ("user:ann",), **changes: Any) -> Intended:
     """A transactional send to Ann; the first id is the profile's."""
+    address = changes.pop("address", "ann@example.com")
+    time_zone = changes.pop("time_zone", "")
+    changes["rules"] = replace(RULES, cap=changes.pop("cap", None), **changes.pop("rules", {}))
     one = Intended(
         campaign="order_confirmation",
         campaign_class="transactional",
         purpose=None,
         campaign_hash="campaign-1",
-        cap=None,
+        rules=RULES,
+        variant="",
         profile_id=ids[0],
-        ids=tuple(ids),
+        person=Person(tuple(ids), {"email": address, "timezone": time_zone}),
         occurrence_key=occurrence,
         occurred_at_ms=NOW_MS,
         expires_at_ms=NOW_MS + DAY_MS,
         trigger_hash="trigger-1",
         message_ids=("message-1",),
-        address="ann@example.com",
-        contact={"profile_id": ids[0], "ids": list(ids), "email": "ann@example.com"},
         context={},
         stages=Stages(NOW_MS, NOW_MS, NOW_MS, NOW_MS, NOW_MS),
     )

@@ -25,7 +25,7 @@ from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.engines import open_database
-from wakeline.pipeline.factory import open_micro_batches
+from wakeline.pipeline.factory import open_ledger, open_micro_batches
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
@@ -166,6 +166,9 @@ class Site:
             if esp is not None:
                 batches.mailer = Mailer(self._renderer(batches), esp, threads=2, clock=self.clock)
                 stack.callback(batches.mailer.close)
+                engine = open_database(self.settings.ledger_path)
+                batches.ledger = open_ledger(engine, esp)
+                stack.callback(engine.dispose)
             yield batches
 
     def play(self, messages: Iterable[Message], esp: Esp | None = None) -> list[BatchResult]:

@@ -2,22 +2,25 @@
 
 import hashlib
 import re
-from collections.abc import Hashable
+from collections.abc import Collection, Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     StringConstraints,
-    ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
+from pydantic_core import core_schema
 
+from wakeline.activation.campaign_file import read_mapping
 from wakeline.errors import ConfigError
 
 DEFINITION_FILE = "campaign.yml"
@@ -28,6 +31,9 @@ SHARED_FOLDER = "_shared"
 _SNAKE_CASE = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 _Identifier = Annotated[str, StringConstraints(pattern=_SNAKE_CASE)]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+#: Written anywhere in a template, in a comment too: to name one partial too many does no harm.
+_RENDERED = re.compile(r"""\brender\s+["']([^"']+)["']""")
 
 
 class FrequencyCap(BaseModel):
@@ -57,10 +63,68 @@ def _none_if_off(value: Any) -> Any:
     return None if value is False else value
 
 
-class Definition(BaseModel):
-    """The keys of campaign.yml; `kind` is written `class` there."""
+def _minute_of_day(value: Any) -> int:
+    time = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if time is None:
+        raise ValueError('write a time of day such as "21:00"')
+    return int(time[1]) * 60 + int(time[2])
+
+
+_TimeOfDay = Annotated[int, BeforeValidator(_minute_of_day)]
+
+
+class QuietHours(BaseModel):
+    """When a person gets no mail, by their own clock: minutes of the day, `start_minute` in and `end_minute` out.
+
+    The night may lie between: the start may be later than the end, and is never the same.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start_minute: _TimeOfDay = Field(validation_alias="from")
+    end_minute: _TimeOfDay = Field(validation_alias="to")
+
+    @model_validator(mode="after")
+    def _is_a_part_of_the_day(self) -> Self:
+        if self.start_minute == self.end_minute:
+            raise ValueError("'from' and 'to' are the same time; write false for no quiet hours")
+        return self
+
+
+class Holdout(BaseModel):
+    """The part of the people, in percent, who never get the campaign, so that its effect can be measured.
+
+    Campaigns with the same `salt` hold out the same people; without one the campaign's name stands in for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: float = Field(gt=0, lt=100)
+    salt: _Text | None = None
+
+
+def _hours_or_false(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    if value is None:
+        raise ValueError("write false for no quiet hours, or the keys from and to")
+    return False if value is False else handler(value)
+
+
+# A plain union would name its members in the place of an error.
+_QuietHoursKey = Annotated[
+    QuietHours | Literal[False] | None,
+    GetPydanticSchema(
+        lambda _source, handler: core_schema.no_info_wrap_validator_function(_hours_or_false, handler(QuietHours))
+    ),
+]
+
+
+class Definition(BaseModel):
+    """The keys of campaign.yml; `kind` is written `class` there.
+
+    `quiet_hours` is None where the campaign leaves them to the deployment, False where it has none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     description: _Text
     owner: _Text
@@ -68,6 +132,12 @@ class Definition(BaseModel):
     kind: Literal["marketing", "transactional"] = Field(validation_alias="class")
     purpose: _Identifier | None = Field(default_factory=lambda data: _default_purpose(data.get("kind")))
     frequency_cap: FrequencyCap | None = None
+    quiet_hours: _QuietHoursKey = None
+    holdout: Holdout | None = None
+    priority: int = Field(default=0, strict=True)
+    wait_minutes: float = Field(default=0, ge=0)
+    expires_after_hours: float | None = Field(default=None, gt=0)
+    variants: dict[_Identifier, Annotated[int, Field(ge=1, strict=True)]] = Field(default_factory=dict)
     sender: _Text | None = None
     utm: Annotated[Utm | None, BeforeValidator(_none_if_off)] = Utm()
     preview: dict[str, Any] = Field(default_factory=dict)
@@ -79,6 +149,13 @@ class Definition(BaseModel):
             raise ValueError("marketing mail needs consent for some purpose")
         return purpose
 
+    @field_validator("holdout", "priority", "wait_minutes")
+    @classmethod
+    def _transactional_mail_is_for_everybody_at_once(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("kind") == "transactional":
+            raise ValueError("transactional mail goes to everybody at once; remove it")
+        return value
+
 
 def _default_purpose(kind: str | None) -> str | None:
     return "marketing" if kind == "marketing" else None
@@ -87,15 +164,39 @@ def _default_purpose(kind: str | None) -> str | None:
 class Campaign(Definition):
     """A loaded campaign: its definition and its Liquid texts, complete in itself and fixed for good.
 
-    `partials` are the shared texts by name without `.liquid`. `definition_hash` is the SHA-256, in hex, of
-    the campaign's own three files; every send is recorded with it.
+    `variant_bodies` and `variant_subjects` hold the texts of the variants that have their own. `partials` are the
+    shared texts by name without `.liquid`. `definition_hash` is the SHA-256, in hex, of the campaign's own files and
+    of the partials they use; every send is recorded with it.
     """
 
     name: str
     body: str
     subject: str
+    variant_bodies: dict[str, str] = Field(default_factory=dict)
+    variant_subjects: dict[str, str] = Field(default_factory=dict)
     partials: dict[str, str]
     definition_hash: str
+
+    @property
+    def holdout_salt(self) -> str:
+        """What the holdout is drawn with: its own salt, or the campaign's name."""
+        return (self.holdout and self.holdout.salt) or self.name
+
+    def variant_of(self, profile_id: str) -> str:
+        """The variant that a person gets, always the same one while the weights stay; '' without variants."""
+        if not self.variants:
+            return ""
+        names = sorted(self.variants)  # The order in the file may change.
+        ends = list(accumulate(self.variants[name] for name in names))
+        digest = hashlib.sha256(f"{self.name}\nvariant\n{profile_id}".encode()).digest()
+        drawn = int.from_bytes(digest) % ends[-1]
+        return next(name for name, end in zip(names, ends, strict=True) if drawn < end)
+
+
+def file_of(common: str, variant: str) -> str:
+    """The name of the file that replaces a common one for a variant: subject.short.liquid for subject.liquid."""
+    stem, ending = common.split(".", 1)
+    return f"{stem}.{variant}.{ending}" if variant else common
 
 
 def load_campaigns(folder: Path) -> dict[str, Campaign]:
@@ -117,16 +218,62 @@ def _partials(folder: Path) -> dict[str, str]:
 def _load(home: Path, partials: dict[str, str]) -> Campaign:
     if not re.match(_SNAKE_CASE, home.name):
         raise ConfigError(f"{home}: a campaign is named in snake_case, such as abandoned_cart; rename the folder.")
-    raw = _definition(home / DEFINITION_FILE)
     texts = {name: _read(home / name) for name in (DEFINITION_FILE, BODY_FILE, SUBJECT_FILE)}
+    raw = read_mapping(home / DEFINITION_FILE, texts[DEFINITION_FILE], Definition)
+    variants = raw.get("variants", {})
+    bodies, subjects = (_variant_texts(home, common, variants) for common in (BODY_FILE, SUBJECT_FILE))
+    _require_own_files(home, set(variants) - bodies.keys() - subjects.keys())
+    own = texts | _by_file(BODY_FILE, bodies) | _by_file(SUBJECT_FILE, subjects)
     loaded: dict[str, Any] = {
         "name": home.name,
         "body": texts[BODY_FILE],
         "subject": _one_line(home / SUBJECT_FILE, texts[SUBJECT_FILE]),
+        "variant_bodies": bodies,
+        "variant_subjects": {
+            name: _one_line(home / file_of(SUBJECT_FILE, name), text) for name, text in subjects.items()
+        },
         "partials": partials,
-        "definition_hash": _hash(texts),
+        "definition_hash": _hash(own | _used_partials(own.values(), partials)),
     }
     return Campaign.model_validate(raw | loaded)
+
+
+def _variant_texts(home: Path, common: str, variants: Collection[str]) -> dict[str, str]:
+    """Variant -> the text of its own file instead of the common one, for those that have one."""
+    before, after = file_of(common, "*").split("*")
+    found = {
+        path.name.removeprefix(before).removesuffix(after): path for path in sorted(home.glob(f"{before}*{after}"))
+    }
+    for name, path in found.items():
+        if name not in variants:
+            raise ConfigError(
+                f"{path} belongs to no variant; add '{name}' to 'variants' in campaign.yml, or remove it."
+            )
+    return {name: _read(path) for name, path in found.items()}
+
+
+def _require_own_files(home: Path, bare: Collection[str]) -> None:
+    if bare:
+        name = min(bare)
+        files = " or ".join(file_of(common, name) for common in (SUBJECT_FILE, BODY_FILE))
+        raise ConfigError(f"{home / DEFINITION_FILE}: variant '{name}' has no file of its own; write {files}.")
+
+
+def _by_file(common: str, texts: Mapping[str, str]) -> dict[str, str]:
+    return {file_of(common, name): text for name, text in texts.items()}
+
+
+def _used_partials(texts: Collection[str], partials: Mapping[str, str]) -> dict[str, str]:
+    """The partials that these texts render, or that those render, by their paths."""
+    used: dict[str, str] = {}
+    waiting = list(texts)
+    while waiting:
+        for name in _RENDERED.findall(waiting.pop()):
+            path = f"{SHARED_FOLDER}/{name}.liquid"
+            if name in partials and path not in used:
+                used[path] = partials[name]
+                waiting.append(partials[name])
+    return used
 
 
 def _read(path: Path) -> str:
@@ -151,63 +298,3 @@ def _hash(texts: dict[str, str]) -> str:
         # Lengths keep text that moves from one file to another from giving the same hash.
         digest.update(f"{name} {len(text)}\n{text}".encode())
     return digest.hexdigest()
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice: PyYAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                problem = f"key '{key.value}' is written twice"
-                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _definition(path: Path) -> dict[str, Any]:
-    loader = _UniqueKeyLoader(_read(path))
-    try:
-        node = loader.get_single_node() or yaml.MappingNode("tag:yaml.org,2002:map", [], loader.get_mark())
-        raw = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path} line {line}: {error.problem}.") from error
-    finally:
-        loader.dispose()
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys such as 'description: ...'.")
-    _check(path, raw, node)
-    return raw
-
-
-def _check(path: Path, raw: dict[str, Any], node: yaml.Node) -> None:
-    try:
-        Definition.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = _reason(first["type"], first["loc"], first["msg"])
-        raise ConfigError(f"{path} line {_line(node, first['loc'])}: {reason}") from error
-
-
-def _reason(kind: str, location: tuple[int | str, ...], message: str) -> str:
-    key = ".".join(str(part) for part in location)
-    if kind == "extra_forbidden":
-        return f"'{key}' is not a key of a campaign; remove it."
-    if kind == "missing":
-        return f"key '{key}' is missing; add it."
-    return f"key '{key}' is wrong: {message}."
-
-
-def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
-    """The line of the key a location leads to, or of the nearest one around it."""
-    line = node.start_mark.line + 1
-    for part in location:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        entry = next(((key, value) for key, value in node.value if key.value == part), None)
-        if entry is None:
-            break
-        line, node = entry[0].start_mark.line + 1, entry[1]
-    return line

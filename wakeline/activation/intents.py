@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wakeline.activation.campaigns import Campaign
-from wakeline.activation.claims import Intended, Stages
-from wakeline.activation.gates import Cap
+from wakeline.activation.claims import Intended, Person, Stages
+from wakeline.activation.gates import Rules
 from wakeline.pipeline.classify import LandingRow
 from wakeline.pipeline.triggers import Occurrence
 
@@ -29,20 +29,27 @@ class Cause:
 def intended_sends(
     occurrences: Iterable[Occurrence],
     campaigns: Mapping[str, Campaign],
+    rules: Mapping[str, Rules],
     contacts: Mapping[str, Mapping[str, Any]],
     causes: Mapping[str, Cause],
 ) -> list[Intended]:
-    """One intended send per occurrence and campaign of its trigger, oldest occurrence first."""
-    ordered = sorted(occurrences, key=lambda one: (one.occurred_at_ms, one.profile_id, one.occurrence_key))
-    return [
-        _intended(one, campaign, contacts.get(one.profile_id, {}), causes[one.profile_id])
-        for one in ordered
+    """One intended send per occurrence and campaign of its trigger.
+
+    The oldest occurrence first, and of one moment the campaign of the highest priority, so that it is decided first.
+    """
+    intended = [
+        _intended(one, campaign, rules[campaign.name], contacts.get(one.profile_id, {}), causes[one.profile_id])
+        for one in occurrences
         for campaign in campaigns.values()
         if campaign.trigger == one.trigger
     ]
+    return sorted(
+        intended,
+        key=lambda one: (one.occurred_at_ms, -one.rules.priority, one.profile_id, one.occurrence_key, one.campaign),
+    )
 
 
-def _intended(one: Occurrence, campaign: Campaign, contact: Mapping[str, Any], cause: Cause) -> Intended:
+def _intended(one: Occurrence, campaign: Campaign, rules: Rules, contact: Mapping[str, Any], cause: Cause) -> Intended:
     latest = max(cause.events, key=lambda row: row.received_at_ms, default=None)
     newest_first = sorted(cause.events, key=lambda row: row.occurred_at_ms, reverse=True)
     return Intended(
@@ -50,17 +57,15 @@ def _intended(one: Occurrence, campaign: Campaign, contact: Mapping[str, Any], c
         campaign_class=campaign.kind,
         purpose=campaign.purpose,
         campaign_hash=campaign.definition_hash,
-        cap=_cap(campaign),
+        rules=rules,
+        variant=campaign.variant_of(one.profile_id),
         profile_id=one.profile_id,
-        ids=cause.ids,
+        person=Person(cause.ids, contact),
         occurrence_key=one.occurrence_key,
         occurred_at_ms=one.occurred_at_ms,
-        expires_at_ms=one.expires_at_ms,
+        expires_at_ms=_expires_at_ms(one, campaign),
         trigger_hash=one.trigger_hash,
         message_ids=tuple(row.message_id for row in newest_first[:_MAX_MESSAGE_IDS]),
-        address=str(contact.get("email", "")),
-        # With all ids, because a retry asks again what the person said under any of them.
-        contact={"profile_id": one.profile_id, "ids": list(cause.ids), **contact},
         context=one.context,
         stages=Stages(
             latest.received_at_ms if latest else None,
@@ -72,6 +77,7 @@ def _intended(one: Occurrence, campaign: Campaign, contact: Mapping[str, Any], c
     )
 
 
-def _cap(campaign: Campaign) -> Cap | None:
-    cap = campaign.frequency_cap
-    return None if cap is None else Cap(cap.sends, round(cap.hours * _MS_PER_HOUR))
+def _expires_at_ms(one: Occurrence, campaign: Campaign) -> int:
+    if campaign.expires_after_hours is None:
+        return one.expires_at_ms
+    return min(one.expires_at_ms, one.occurred_at_ms + round(campaign.expires_after_hours * _MS_PER_HOUR))

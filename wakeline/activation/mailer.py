@@ -31,11 +31,6 @@ class Mailer:
         self._esp = esp
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mailer")
 
-    @property
-    def takes_idempotency_key(self) -> bool:
-        """Whether a send whose answer was lost may be handed over again."""
-        return self._esp.takes_idempotency_key
-
     def send(self, claims: Sequence[Claim]) -> list[Answer]:
         """The ESP's answer to each claim; a mail that cannot be rendered is rejected with the reason.
 
@@ -49,7 +44,8 @@ class Mailer:
 
     def _outcome(self, claim: Claim) -> Outcome:
         try:
-            mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context)
+            variant = self._renderer.variant_of(claim.campaign, claim.profile_id)
+            mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context, variant)
         except RenderError as error:
             return Rejected(f"not rendered: {error}")
         except Exception as error:

@@ -10,7 +10,7 @@ from mjml import mjml2html
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.anchors import find_anchors, replace_addresses
-from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign
+from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign, file_of
 from wakeline.activation.esp.protocol import Mail
 from wakeline.activation.links import MailLinks, Sign
 from wakeline.activation.plaintext import plain_text
@@ -75,8 +75,15 @@ class RenderError(WakelineError):
 class _Compiled:
     campaign: Campaign
     sender: Address
-    subject: Template
-    body: Template
+    #: By variant; the common ones under ''.
+    subjects: Mapping[str, Template]
+    bodies: Mapping[str, Template]
+
+    def subject(self, variant: str) -> Template:
+        return self.subjects.get(variant) or self.subjects[""]
+
+    def body(self, variant: str) -> Template:
+        return self.bodies.get(variant) or self.bodies[""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +123,16 @@ class Renderer:
         self._link_hosts = link_hosts
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
-    def render(self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any]) -> Mail:
+    def variant_of(self, campaign: str, profile_id: str) -> str:
+        """The variant of a campaign that a person gets; raises RenderError when there is no such campaign."""
+        return self._of(campaign).campaign.variant_of(profile_id)
+
+    def render(
+        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
+    ) -> Mail:
         """The mail of one send: `profile` holds the contact columns, `context` the trigger row's.
 
+        A variant that has been removed since it was drawn gives the common mail.
         Raises RenderError naming the campaign and the variable, address or tag that is wrong.
         """
         compiled = self._of(campaign)
@@ -126,21 +140,27 @@ class Renderer:
         links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile), self._link_hosts)
         addresses = _Addresses(links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links))
         variables = _variables(compiled, profile, context, addresses)
-        html = _html(campaign, _filled(campaign, compiled.body, variables))
+        html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         linked = _linked(html, compiled.campaign, links, addresses)
         return Mail(
             key=key,
             campaign=campaign,
             to=recipient.addr_spec,
             sender=str(compiled.sender),
-            subject=_one_line(_filled(campaign, compiled.subject, variables)),
+            subject=_one_line(_filled(campaign, compiled.subject(variant), variables)),
             html=linked.tracked,
             text=plain_text(linked.readable),
             headers=_headers(campaign, key, compiled.sender, addresses.unsubscribe),
         )
 
     def render_view(
-        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], sign: Sign
+        self,
+        campaign: str,
+        key: str,
+        profile: Mapping[str, Any],
+        context: Mapping[str, Any],
+        sign: Sign,
+        variant: str = "",
     ) -> str:
         """The HTML of the same mail for a browser: no open pixel, no link to itself, its tokens made by `sign`.
 
@@ -150,7 +170,7 @@ class Renderer:
         links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile), self._link_hosts)
         addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links))
         variables = _variables(compiled, profile, context, addresses)
-        html = _html(campaign, _filled(campaign, compiled.body, variables))
+        html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         return _linked(html, compiled.campaign, links, addresses).tracked
 
     def _of(self, campaign: str) -> _Compiled:
@@ -211,16 +231,28 @@ def _utm(campaign: Campaign, link_id: str) -> list[tuple[str, str]]:
 
 
 def _compile(campaign: Campaign, default_sender: str) -> _Compiled:
-    subject_path, body_path = f"{campaign.name}/{SUBJECT_FILE}", f"{campaign.name}/{BODY_FILE}"
+    subjects, bodies = (
+        {"": campaign.subject, **campaign.variant_subjects},
+        {"": campaign.body, **campaign.variant_bodies},
+    )
     try:
         return _Compiled(
             campaign=campaign,
             sender=_sender(campaign, default_sender),
-            subject=Template(campaign.subject, subject_path, campaign.partials, escape_html=False),
-            body=Template(campaign.body, body_path, campaign.partials, escape_html=True),
+            subjects=_templates(campaign, SUBJECT_FILE, subjects, escape_html=False),
+            bodies=_templates(campaign, BODY_FILE, bodies, escape_html=True),
         )
     except TemplateError as error:
         raise ConfigError(f"{error}.") from error
+
+
+def _templates(campaign: Campaign, common: str, texts: Mapping[str, str], *, escape_html: bool) -> dict[str, Template]:
+    return {
+        variant: Template(
+            text, f"{campaign.name}/{file_of(common, variant)}", campaign.partials, escape_html=escape_html
+        )
+        for variant, text in texts.items()
+    }
 
 
 def _sender(campaign: Campaign, default: str) -> Address:

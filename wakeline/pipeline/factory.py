@@ -7,10 +7,11 @@ from sqlalchemy.engine import Engine
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
-from wakeline.activation.gates import Cap
-from wakeline.activation.ledger import Ledger
+from wakeline.activation.esp.protocol import Esp
+from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
+from wakeline.activation.rules import rules_of
 from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
 from wakeline.engines import open_database
@@ -24,7 +25,8 @@ from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
 
-_MS_PER_HOUR = 3_600_000
+#: A thousand years fit into a column of the ledger.
+_FOR_EVER_SECONDS = 3.2e10
 
 
 @contextmanager
@@ -42,7 +44,8 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
         parts.callback(stream.close)
         evaluator = Evaluator(lambda: connect(settings.warehouse), live)
         parts.callback(evaluator.close)
-        mailer = open_mailer(settings, campaigns, clock)
+        esp = open_esp(settings, clock)
+        mailer = open_mailer(settings, campaigns, esp, clock)
         parts.callback(mailer.close)
         yield MicroBatches(
             settings,
@@ -51,9 +54,10 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             lane_store(settings, engine),
             landing,
             evaluator,
-            open_ledger(settings, engine),
+            open_ledger(engine, esp),
             mailer,
             campaigns,
+            {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
         )
 
 
@@ -75,14 +79,13 @@ def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaig
     return campaigns
 
 
-def open_ledger(settings: Settings, engine: Engine) -> Ledger:
-    """The ledger with the marketing cap of the settings."""
-    activation = settings.activation
-    return Ledger(engine, Cap(activation.marketing_cap_sends, round(activation.marketing_cap_hours * _MS_PER_HOUR)))
+def open_ledger(engine: Engine, esp: Esp) -> SqlLedger:
+    """The ledger of sends through this ESP."""
+    return SqlLedger(engine, round(min(esp.idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000))
 
 
-def open_mailer(settings: Settings, campaigns: dict[str, Campaign], clock: Clock) -> Mailer:
-    """The configured ESP behind a renderer for the campaigns."""
+def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: Esp, clock: Clock) -> Mailer:
+    """The ESP behind a renderer for the campaigns."""
     activation = settings.activation
     tokens = Tokens(load_secrets(settings.data_dir).signing_key)
     renderer = Renderer(
@@ -92,4 +95,4 @@ def open_mailer(settings: Settings, campaigns: dict[str, Campaign], clock: Clock
         lambda token: tokens.sign(token, clock()),
         settings.link_hosts,
     )
-    return Mailer(renderer, open_esp(settings, clock), activation.send_threads, clock)
+    return Mailer(renderer, esp, activation.send_threads, clock)

@@ -122,13 +122,16 @@ class LaneStore:
         if all(name in rows and rows[name]["lane_count"] == self.lane_count for name in self.names()):
             return
         evaluated = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        read = [row["read_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
         connection.execute(sa.update(lanes).values(fenced))
         for name in self.names():
             row = {"lane": name, "lane_count": self.lane_count}
             connection.execute(insert(connection, lanes).values(row).on_conflict_do_nothing())
             connection.execute(
-                sa.update(lanes).where(lanes.c.lane == name).values(evaluated_until_ms=min(evaluated, default=0))
+                sa.update(lanes)
+                .where(lanes.c.lane == name)
+                .values(evaluated_until_ms=min(evaluated, default=0), read_until_ms=min(read, default=0))
             )
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
         gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
@@ -184,8 +187,13 @@ class LaneStore:
         connection.execute(sa.update(lanes).where(lanes.c.lane == row["lane"]).values(**done))
         return row["intent"]
 
-    def commit(self, lease: Lease, ranges: Ranges, evaluated_until_ms: int, expires_at_ms: int) -> None:
-        """The batch is done: offsets, wake-up watermark and intent move together, or LeaseLostError."""
+    def commit(
+        self, lease: Lease, ranges: Ranges, evaluated_until_ms: int, expires_at_ms: int, read_until_ms: int = 0
+    ) -> None:
+        """The batch is done: offsets, watermarks and intent move together, or LeaseLostError.
+
+        Whatever was appended to the lane's partitions until `read_until_ms` has been read.
+        """
         with self._engine.begin() as connection:
             _update(
                 connection,
@@ -193,8 +201,21 @@ class LaneStore:
                 intent=sa.null(),
                 evaluated_until_ms=evaluated_until_ms,
                 expires_at_ms=expires_at_ms,
+                read_until_ms=read_until_ms,
             )
             self._set_offsets(connection, {partition: end for partition, (_, end) in ranges.items()})
+
+    def note_read(self, lease: Lease, read_until_ms: int) -> None:
+        """Whatever was appended until then has been read, and there was nothing to commit."""
+        with self._engine.begin() as connection:
+            _update(connection, lease, read_until_ms=read_until_ms)
+
+    def read_until(self) -> dict[str, int]:
+        """Until when each lane has read what was appended to its partitions; 0 for one that never began."""
+        with self._reading() as connection:
+            found = connection.execute(sa.select(lanes.c.lane, lanes.c.read_until_ms)).tuples()
+            known = {lane: read_until_ms for lane, read_until_ms in found}
+        return {name: known.get(name, 0) for name in self.names()}
 
     def committed(self) -> dict[int, int]:
         """The first unprocessed offset of each partition that was ever committed."""

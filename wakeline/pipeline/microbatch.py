@@ -5,13 +5,16 @@ functions of what is in the warehouse, activation is idempotent by the ledger's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from wakeline.activation.campaigns import Campaign
-from wakeline.activation.claims import Claim, Decided, Intended
+from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
 from wakeline.activation.consent import consents, record_addresses, suppressions
+from wakeline.activation.deliverability import delivery_reports
+from wakeline.activation.gates import Rules
 from wakeline.activation.intents import Cause, intended_sends
-from wakeline.activation.ledger import Ledger
+from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.mailer import Answer, Mailer
 from wakeline.clock import Clock
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
@@ -27,8 +30,8 @@ from wakeline.warehouse.landing import Landing
 #: (partition, offset) -> status.
 Statuses = Mapping[tuple[int, int], str]
 
-#: Retries handed to the ESP in one go.
-_RETRY_LIMIT = 200
+#: Sends that waited and are asked about again in one go.
+_DUE_LIMIT = 200
 _MIN_ROWS = 1_000
 #: Sends claimed, and then handed to the ESP, in one go.
 _CLAIM_LIMIT = 200
@@ -67,10 +70,13 @@ class MicroBatches:
     ledger: Ledger
     mailer: Mailer
     campaigns: Mapping[str, Campaign]
+    rules: Mapping[str, Rules]
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
     _unwritten: list[Answer] = field(default_factory=list)
+    read_until_ms: int = 0
+    _noted_read_ms: int = 0
     _looked_for_wakeups_ms: int = 0
     _rows_limit: int = 0
 
@@ -79,7 +85,8 @@ class MicroBatches:
         check_stream(self.stream, self.lanes)
         self._write_answers()
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
-        self.ledger.settle_orphans(lease, self.mailer.takes_idempotency_key, self.clock())
+        self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
+        self.ledger.settle_orphans(lease, self.clock())
         self.landing.pin_view_tokens()
         redone = []
         while ranges := self.lanes.to_redo(lease):
@@ -93,7 +100,9 @@ class MicroBatches:
         lane = self.settings.lane
         limit = self._rows_limit or lane.batch_rows
         starts = self._starts(lease)
+        read_at_ms = self.clock()
         records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
+        self.read_until_ms = read_until(records, read_at_ms)
         if not records and not self._wakeups_are_worth_a_look():
             return None
         began_ms = self.clock()
@@ -127,7 +136,9 @@ class MicroBatches:
         )
         decided, answers = self._activate(lease, ingested, members, as_of_ms)
         if records or members:  # An idle look changes nothing worth a write.
-            self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms)
+            self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
+        else:
+            self._note_read(lease)
         self.evaluated_until_ms = as_of_ms
         ends = {partition: end for partition, (_, end) in ranges.items()}
         self.committed.update(ends)
@@ -144,23 +155,64 @@ class MicroBatches:
         rows = [classify(record, max_bytes) for record in records]
         rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
+        self._hear(lease, rows)
+        return _Ingested(ranges, rows, read_at_ms, self.clock())
+
+    def _hear(self, lease: Lease, rows: Sequence[LandingRow]) -> None:
+        """What people and mail providers said goes into the ledger before anything is claimed."""
         trusted = self.settings.trusted_sources
         self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
-        return _Ingested(ranges, rows, read_at_ms, self.clock())
+        self.ledger.confirm(lease, delivery_reports(rows, trusted), self.clock())
+
+    def _note_read(self, lease: Lease) -> None:
+        """An idle lane says now and then that it is up to date; the others hold marketing mail by that."""
+        if self.clock() - self._noted_read_ms >= self._stale_ms // 4:
+            self._noted_read_ms = self.clock()
+            self.lanes.note_read(lease, self.read_until_ms)
+
+    def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
+        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""
+        known = {**self.lanes.read_until(), lease.lane: self.read_until_ms}
+        lane, until_ms = min(known.items(), key=lambda one: one[1])
+        return {"lane": lane, "read_until_ms": until_ms} if self.clock() - until_ms > self._stale_ms else None
 
     def _activate(
         self, lease: Lease, ingested: _Ingested, members: Sequence[Member], as_of_ms: int
     ) -> tuple[list[Decided], list[Answer]]:
         """Claim and send, a few at a time: the first mail of a large batch must not wait for the claim of the last."""
         intended = self._intended(ingested, members, as_of_ms)
-        answers = self._send(lease, self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT))
-        decided: list[Decided] = []
+        stale = self._stale(lease)
+        decided, answers = self._activate_waiting(lease, stale, as_of_ms)
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
-            outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock())
+            outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock(), stale)
             answers += self._send(lease, [one.claim for one in outcome if one.claim])
             decided += outcome
         return decided, answers
+
+    def _activate_waiting(
+        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int
+    ) -> tuple[list[Decided], list[Answer]]:
+        waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
+        if not waiting:
+            return [], []
+        waiting = self._as_known_now(lease, waiting, as_of_ms)
+        decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
+        return decided, self._send(lease, [one.claim for one in decided if one.claim])
+
+    def _as_known_now(self, lease: Lease, waiting: Sequence[Waiting], as_of_ms: int) -> list[Waiting]:
+        """The same sends with their people's ids and addresses of now: somebody may have logged in, or moved."""
+        profiles = {one.profile_id for one in waiting}
+        members = self.evaluator.candidates(profiles, int(lease.lane), self.lanes.lane_count, as_of_ms, as_of_ms)
+        contacts = self.evaluator.contacts(members, as_of_ms)
+        ids: dict[str, list[str]] = {}
+        for profile_id, id_ in members:
+            ids.setdefault(profile_id, []).append(id_)
+        owner = {id_: profile_id for profile_id, id_ in members}
+        return [
+            replace(one, person=Person(tuple(ids[owner[one.profile_id]]), contacts.get(owner[one.profile_id], {})))
+            for one in waiting
+        ]
 
     def _intended(self, ingested: _Ingested, members: Sequence[Member], as_of_ms: int) -> list[Intended]:
         new = self._undecided(self.evaluator.occurrences(members, as_of_ms) if members else [])
@@ -170,7 +222,7 @@ class MicroBatches:
         concerned = [member for member in members if member[0] in profiles]
         contacts = self.evaluator.contacts(concerned, as_of_ms)
         causes = _causes(ingested, concerned, self.clock())
-        return intended_sends(new, self.campaigns, contacts, causes)
+        return intended_sends(new, self.campaigns, self.rules, contacts, causes)
 
     def _undecided(self, occurrences: Sequence[Occurrence]) -> list[Occurrence]:
         """Occurrences that at least one campaign has not decided on; the rest were decided in an earlier batch."""
@@ -192,6 +244,10 @@ class MicroBatches:
         self._unwritten.clear()
 
     @property
+    def _stale_ms(self) -> int:
+        return round(self.settings.activation.stale_after_seconds * 1000)
+
+    @property
     def _lease_ms(self) -> int:
         return round(self.settings.lane.lease_seconds * 1000)
 
@@ -210,6 +266,17 @@ def next_limit(rows: int, limit: int, took_ms: int, lane: LaneSettings) -> int:
         return min(lane.batch_rows, limit * 2)
     fitting = round(rows * lane.batch_seconds * 1000 / max(took_ms, 1))
     return min(lane.batch_rows, max(_MIN_ROWS, min(fitting, limit * 2)))
+
+
+def read_until(records: Sequence[Record], read_at_ms: int) -> int:
+    """Until when all that was appended is in these records, read at `read_at_ms` with a fair share of each partition.
+
+    A partition without a record had none; of the others the newest record read is a safe answer.
+    """
+    newest: dict[int, int] = {}
+    for record in records:
+        newest[record.partition] = max(newest.get(record.partition, 0), record.appended_at_ms)
+    return min(newest.values(), default=read_at_ms)
 
 
 def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:

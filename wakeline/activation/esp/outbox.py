@@ -7,6 +7,7 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from math import inf
 from pathlib import Path
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
@@ -24,7 +25,8 @@ class OutboxEsp:
     """Writes each mail once, whole and durably, to `folder/KEY.eml`; processes may share the folder."""
 
     name = "outbox"
-    takes_idempotency_key = True
+    # A file stays until somebody deletes it.
+    idempotency_key_seconds = inf
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder

@@ -55,8 +55,8 @@ class Esp(Protocol):
     """One adapter; `send` never raises for what the provider answered."""
 
     name: str
-    #: True when sending the same key twice is certain to produce one mail.
-    takes_idempotency_key: bool
+    #: For how long a second request with the same key is certain to produce no second mail; 0 where it takes no key.
+    idempotency_key_seconds: float
 
     def send(self, mail: Mail) -> Outcome:
         """Hand one mail to the provider."""

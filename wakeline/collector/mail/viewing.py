@@ -65,6 +65,7 @@ class MailViewer:
                 sent.contact,
                 sent.context,
                 lambda other: self._tokens.sign(other, view.made_at_ms),
+                renderer.variant_of(token.campaign, token.profile_id),
             )
         except (RenderError, ValueError) as error:  # ValueError: the ledger's row has lost its profile.
             # The reason may quote what is known of the person.

@@ -1,0 +1,450 @@
+"""The ledger in a SQL database: one row per key, claimed before the ESP is called, settled after it answered.
+
+Each call is one transaction that begins with the lease; whoever changes several sends does so in the order of their
+keys, or leaves out those that somebody else is changing: see docs/decisions/0012-locks-on-postgres.md. The states are
+in `wakeline.activation.ledger.states`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from wakeline.activation.claims import Decided, Intended, Person, Waiting, idempotency_key
+from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
+from wakeline.activation.deliverability import DeliveryReport
+from wakeline.activation.esp.protocol import Accepted
+from wakeline.activation.gates import DEFERRED, HELD, MARKETING, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.ledger.rows import (
+    candidate_of,
+    claim_of,
+    claimed_again,
+    decide_waiting,
+    decided_of,
+    decision_row,
+    known_person,
+    waiting_candidate,
+)
+from wakeline.activation.ledger.states import (
+    CLAIMED,
+    COUNTED,
+    INTERRUPTED,
+    NO_ADDRESS,
+    RETRY,
+    SENT,
+    SKIPPED,
+    UNKNOWN,
+    UNSETTLED,
+    decided_again,
+    lost,
+    settled,
+)
+from wakeline.activation.mailer import Answer
+from wakeline.database import campaign_pauses, consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.engines import insert, lock_everybody, lock_people
+from wakeline.events import address_subject, normalised
+from wakeline.pipeline.lanes import Lease, Ranges, require
+from wakeline.pipeline.triggers import Occurrence
+
+#: SQLite takes at most 32,766 variables in a statement.
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What is the same for all sends that are decided in one transaction."""
+
+    now_ms: int
+    stale: Mapping[str, Any] | None
+    pauses: Mapping[str, Mapping[str, Any]]
+
+
+class SqlLedger:
+    """The ledger of one deployment.
+
+    `key_ms` is how long the ESP knows an idempotency key again, in milliseconds: 0 where it takes none.
+    """
+
+    def __init__(self, engine: Engine, key_ms: int) -> None:
+        self._engine = engine
+        self._key_ms = key_ms
+
+    def record(
+        self,
+        lease: Lease,
+        consents_: Sequence[Consent],
+        suppressions_: Sequence[Suppression],
+        addresses: Sequence[RecordAddress] = (),
+    ) -> None:
+        """Keep what people said: the latest word wins, a no wins a tie, and a suppression is for ever.
+
+        Any order gives the same result.
+        """
+        if not consents_ and not suppressions_ and not addresses:
+            return
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            lock_everybody(connection)
+            for address in addresses:
+                _tie(connection, address)
+            for consent in consents_:
+                for subject in _subjects(connection, consent):
+                    _keep_latest(connection, consent, subject)
+            for suppression in suppressions_:
+                _keep_earliest(connection, suppression)
+
+    def undecided(
+        self, occurrences: Sequence[Occurrence], campaigns_of: Mapping[str, Sequence[str]]
+    ) -> list[Occurrence]:
+        """The occurrences that some campaign of their trigger (`campaigns_of`) has not decided on for good."""
+        keys = [
+            (one, idempotency_key(campaign, one.profile_id, one.occurrence_key))
+            for one in occurrences
+            for campaign in campaigns_of.get(one.trigger, ())
+        ]
+        decided = self._decided({key for _, key in keys})
+        return list({id(one): one for one, key in keys if key not in decided}.values())
+
+    def _decided(self, keys: set[str]) -> set[str]:
+        ordered: list[str] = sorted(keys)
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(ordered), _CHUNK):
+                chunk = ordered[start : start + _CHUNK]
+                query = sa.select(sends.c.idempotency_key).where(
+                    sends.c.idempotency_key.in_(chunk), sa.not_(_reopenable())
+                )
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def claim(
+        self,
+        lease: Lease,
+        intended: Sequence[Intended],
+        run_id: str,
+        batch: Ranges,
+        now_ms: int,
+        stale: Mapping[str, Any] | None = None,
+    ) -> list[Decided]:
+        """Decide each intended send, in order, in one transaction; already decided keys are left out.
+
+        `stale` is why marketing mail is held. Raises LeaseLostError, and then nothing was written.
+        """
+        told = []
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
+            moment = _Moment(now_ms, stale, _pauses(connection))
+            for one in intended:
+                if _is_taken(connection, one):
+                    continue
+                candidate = candidate_of(one)
+                decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
+                row = decision_row(one, decision, lease, run_id, batch, now_ms)
+                _keep_first_decision(connection, row)
+                told.append(decided_of(one, row, decision))
+        return told
+
+    def settle(self, answers: Iterable[Answer]) -> None:
+        """Write what the ESP answered; a fact about a claim, so it needs no lease.
+
+        Of a claim that another run has taken up since, only that its mail is out is news.
+        """
+        with self._engine.begin() as connection:
+            for answer in sorted(answers, key=lambda answer: answer.claim.key):
+                claim, at_ms = answer.claim, answer.answered_at_ms
+                values = settled(answer.outcome, claim.claimed_at_ms, at_ms, claim.attempts, self._key_ms)
+                statement = sa.update(sends).where(sends.c.idempotency_key == claim.key, _is_heard(answer))
+                connection.execute(statement.values(**values, changed_at_ms=at_ms))
+
+    def confirm(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
+        """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer."""
+        if not reports:
+            return
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for report in sorted(reports, key=lambda report: report.key):
+                # A retry that is certainly not out yet is not what the report is about.
+                open_ = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
+                    (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
+                )
+                connection.execute(
+                    sa.update(sends)
+                    .where(sends.c.idempotency_key == report.key, open_)
+                    .values(state=SENT, reason="", record=asdict(report), changed_at_ms=now_ms)
+                )
+
+    def settle_orphans(self, lease: Lease, now_ms: int) -> int:
+        """Claims of the lane's earlier holders that were never settled: each may or may not have reached the ESP.
+
+        They are handed to the ESP again while it knows the key again, and else become `unknown`, which only the ESP's
+        own word can settle. Returns how many there were.
+        """
+        earlier = (sends.c.lane == lease.lane) & (sends.c.fencing_token < lease.fencing_token)
+        # Where there are fewer lanes than before, nobody will hold the others again.
+        abandoned = sa.cast(sends.c.lane, sa.Integer) >= lease.lane_count
+        orphaned = (sends.c.state == CLAIMED) & (earlier | abandoned)
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            query = sa.select(sends).where(orphaned).order_by(sends.c.idempotency_key).with_for_update()
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+            for row in rows:
+                values = lost(INTERRUPTED, row["claimed_at_ms"], now_ms, 1, self._key_ms)
+                if values["state"] == RETRY:
+                    values["next_attempt_at_ms"] = now_ms
+                _change(connection, row, values, now_ms)
+        return len(rows)
+
+    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+        """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
+        with self._reading() as connection:
+            query = sa.select(sends).where(_is_due(connection, now_ms, stale))
+            rows = connection.execute(query.order_by(*_DUE_ORDER).limit(limit)).mappings().all()
+        return [_waiting(dict(row)) for row in rows]
+
+    def reclaim(
+        self,
+        lease: Lease,
+        waiting: Sequence[Waiting],
+        rules: Mapping[str, Rules],
+        now_ms: int,
+        stale: Mapping[str, Any] | None = None,
+    ) -> list[Decided]:
+        """Ask the gates again about sends that waited, in order, each with the person as known now.
+
+        `rules` are those of the campaigns. What somebody else has decided in the meantime is left out.
+        """
+        told = []
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            lock_people(connection, (id_ for one in waiting for id_ in (one.profile_id, *one.person.ids)))
+            is_due, moment = _is_due(connection, now_ms, stale), _Moment(now_ms, stale, _pauses(connection))
+            for one in waiting:
+                query = sa.select(sends).where(sends.c.idempotency_key == one.key, is_due)
+                row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
+                if row is not None:
+                    own = rules.get(one.campaign, Rules())
+                    told.append(self._decide_again(connection, lease, dict(row), one.person, own, moment))
+        return told
+
+    def _decide_again(
+        self,
+        connection: Connection,
+        lease: Lease,
+        row: Mapping[str, Any],
+        person: Person,
+        rules: Rules,
+        moment: _Moment,
+    ) -> Decided:
+        person = known_person(row, person)
+        candidate = waiting_candidate(row, person, rules)
+        facts = _facts(connection, candidate, row["campaign"], person.ids, moment)
+        decision = decide_waiting(row, candidate, facts, self._key_ms)
+        values = decided_again(row, decision) | ({} if decision else claimed_again(row, person, lease, moment.now_ms))
+        _change(connection, row, values, moment.now_ms)
+        claim = None if decision else claim_of({**row, **values})
+        return Decided(row["campaign"], claim, decision.reason if decision else "")
+
+    def pause(self, campaign: str, paused_by: str, reason: str, now_ms: int) -> None:
+        """Hold every send of a campaign from now on; the first who pauses it stays on record."""
+        row = {"campaign": campaign, "paused_by": paused_by, "reason": reason, "paused_at_ms": now_ms}
+        with self._engine.begin() as connection:
+            connection.execute(insert(connection, campaign_pauses).values(row).on_conflict_do_nothing())
+
+    def resume(self, campaign: str) -> bool:
+        """Let a campaign's sends go on, those held as well; whether it was paused."""
+        with self._engine.begin() as connection:
+            deleted = connection.execute(sa.delete(campaign_pauses).where(campaign_pauses.c.campaign == campaign))
+        return deleted.rowcount > 0
+
+    def pauses(self) -> dict[str, Mapping[str, Any]]:
+        """The paused campaigns, by name: since when, by whom and why."""
+        with self._reading() as connection:
+            return _pauses(connection)
+
+    def _reading(self) -> Connection:
+        return self._engine.connect().execution_options(read_only=True)
+
+
+def _reopenable() -> sa.ColumnElement[bool]:
+    return (sends.c.state == SKIPPED) & (sends.c.reason == NO_ADDRESS)
+
+
+def _is_taken(connection: Connection, one: Intended) -> bool:
+    own = sends.c.idempotency_key == one.key
+    ids = (id_ for id_ in one.person.ids if id_ != one.profile_id)
+    others = [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in ids]
+    # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
+    under_other_id = sends.c.idempotency_key.in_(others) & (sends.c.state != SKIPPED)
+    query = sa.select(sa.literal(1)).where((own & sa.not_(_reopenable())) | under_other_id)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
+    if isinstance(answer.outcome, Accepted):
+        return sends.c.state.in_(UNSETTLED)
+    return sends.c.state.in_((CLAIMED, UNKNOWN)) & (sends.c.attempts == answer.claim.attempts)
+
+
+def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
+    statement = insert(connection, sends).values(row)
+    changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+    )
+
+
+def _change(connection: Connection, row: Mapping[str, Any], values: Mapping[str, Any], now_ms: int) -> None:
+    own = sends.c.idempotency_key == row["idempotency_key"]
+    connection.execute(sa.update(sends).where(own).values(**values, changed_at_ms=now_ms))
+
+
+_DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occurred_at_ms, sends.c.idempotency_key)
+
+
+def _is_due(connection: Connection, now_ms: int, stale: Mapping[str, Any] | None) -> sa.ColumnElement[bool]:
+    """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
+    at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= now_ms)
+    not_stale = sends.c.campaign_class != MARKETING if stale else sa.true()
+    let_go = sends.c.campaign.not_in(list(_pauses(connection))) & not_stale
+    return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= now_ms)))
+
+
+def _pauses(connection: Connection) -> dict[str, Mapping[str, Any]]:
+    rows = connection.execute(sa.select(campaign_pauses)).mappings()
+    return {row["campaign"]: dict(row) for row in rows}
+
+
+def _waiting(row: Mapping[str, Any]) -> Waiting:
+    ids = tuple(row["contact"].get("ids") or [row["profile_id"]])
+    return Waiting(row["idempotency_key"], row["campaign"], row["profile_id"], Person(ids, row["contact"]))
+
+
+def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Sequence[str], moment: _Moment) -> Facts:
+    address = normalised(candidate.address)
+    is_marketing = candidate.campaign_class == MARKETING
+    return Facts(
+        now_ms=moment.now_ms,
+        consent=_consent(connection, ids, address, candidate.purpose) if candidate.purpose else None,
+        suppression=_suppression(connection, address) if address else None,
+        caps=_caps(connection, candidate.rules, campaign, ids, moment.now_ms) if is_marketing else (),
+        rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
+        stale=moment.stale,
+        pause=moment.pauses.get(campaign),
+    )
+
+
+def _caps(
+    connection: Connection, rules: Rules, campaign: str, ids: Sequence[str], now_ms: int
+) -> tuple[tuple[Cap, int], ...]:
+    of_campaign, of_marketing = sends.c.campaign == campaign, sends.c.campaign_class == MARKETING
+    caps = ((rules.marketing_cap, of_marketing), (rules.cap, of_campaign))
+    return tuple((cap, _count(connection, ids, scope, now_ms - cap.window_ms)) for cap, scope in caps if cap)
+
+
+def _count(connection: Connection, ids: Sequence[str], scope: sa.ColumnElement[bool], since_ms: int) -> int:
+    within = sends.c.state.in_(COUNTED) & (sends.c.claimed_at_ms > since_ms)
+    query = sa.select(sa.func.count()).where(sends.c.profile_id.in_(ids), scope, within | (sends.c.state == RETRY))
+    return int(connection.execute(query).scalar_one())
+
+
+def _rival(connection: Connection, rules: Rules, ids: Sequence[str], now_ms: int) -> Mapping[str, Any] | None:
+    if not rules.priority_window_ms:
+        return None
+    within = sends.c.state.in_(COUNTED) & (sends.c.claimed_at_ms > now_ms - rules.priority_window_ms)
+    on_its_way = sends.c.state.in_((RETRY, DEFERRED))
+    query = (
+        sa.select(sends.c.idempotency_key, sends.c.campaign, sends.c.priority)
+        .where(
+            sends.c.profile_id.in_(ids),
+            sends.c.campaign_class == MARKETING,
+            sends.c.priority > rules.priority,
+            within | on_its_way,
+        )
+        .order_by(sends.c.priority.desc(), sends.c.claimed_at_ms.desc(), sends.c.idempotency_key)
+    )
+    row = connection.execute(query.limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+def _subjects(connection: Connection, consent: Consent) -> list[str]:
+    """Whoever said it on a mail, said it for the address the mail went to, whoever else uses that.
+
+    A record's no is one of its addresses as well; what it agrees to, nobody has said on the address.
+    """
+    of_mail = sa.select(sends.c.address).where(sends.c.idempotency_key == consent.key, sends.c.address != "")
+    addresses: list[str] = list(connection.execute(of_mail).scalars()) if consent.key else []
+    if not consent.granted:
+        of_record = sa.select(record_addresses.c.address).where(record_addresses.c.subject == consent.subject)
+        addresses += connection.execute(of_record).scalars()
+    return list(dict.fromkeys([consent.subject, *map(address_subject, addresses)]))
+
+
+def _tie(connection: Connection, record: RecordAddress) -> None:
+    """From now on the record's no is the address's; the one it has said already is so at once."""
+    connection.execute(insert(connection, record_addresses).values(**asdict(record)).on_conflict_do_nothing())
+    for table in (consents, consent_stamps):
+        said = sa.select(table).where(table.c.subject == record.subject, sa.not_(table.c.granted))
+        for row in connection.execute(said).mappings().all():
+            consent = Consent(**row, stamp=table is consent_stamps)
+            _keep_latest(connection, consent, address_subject(record.address))
+
+
+def _keep_latest(connection: Connection, consent: Consent, subject: str) -> None:
+    table = consent_stamps if consent.stamp else consents
+    statement = insert(connection, table).values(
+        subject=subject,
+        purpose=consent.purpose,
+        granted=consent.granted,
+        occurred_at_ms=consent.occurred_at_ms,
+        message_id=consent.message_id,
+    )
+    new, old = statement.excluded, table.c
+    # Where two events say the same at the same time, the record is that of the larger message id.
+    strength = [sa.tuple_(row.occurred_at_ms, sa.not_(row.granted), row.message_id) for row in (new, old)]
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["subject", "purpose"],
+            set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
+            where=strength[0] > strength[1],
+        )
+    )
+
+
+def _keep_earliest(connection: Connection, suppression: Suppression) -> None:
+    statement = insert(connection, suppressions).values(**asdict(suppression))
+    new, old = statement.excluded, suppressions.c
+    age = [sa.tuple_(row.occurred_at_ms, row.message_id, row.reason) for row in (new, old)]
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["address"],
+            set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
+            where=age[0] < age[1],
+        )
+    )
+
+
+def _consent(connection: Connection, ids: Sequence[str], address: str, purpose: str | None) -> Mapping[str, Any] | None:
+    subjects = [*ids, *([address_subject(address)] if address else [])]
+    statement, stamp = (_latest(connection, table, subjects, purpose) for table in (consents, consent_stamps))
+    return prevailing(statement, stamp)
+
+
+def _latest(
+    connection: Connection, table: sa.Table, subjects: list[str], purpose: str | None
+) -> Mapping[str, Any] | None:
+    query = (
+        sa.select(table)
+        .where(table.c.subject.in_(subjects), table.c.purpose == purpose)
+        .order_by(table.c.occurred_at_ms.desc(), table.c.granted, table.c.subject)
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return {**row, "stamp": table is consent_stamps} if row else None
+
+
+def _suppression(connection: Connection, address: str) -> Mapping[str, Any] | None:
+    row = connection.execute(sa.select(suppressions).where(suppressions.c.address == address)).mappings().first()
+    return dict(row) if row else None
