@@ -21,7 +21,7 @@ from wakeline.activation.gates import Cap, Decision, Facts, Rules, Wait, decide
 from wakeline.activation.ledger.rows import candidate_of
 from wakeline.activation.mailer import Answer
 from wakeline.activation.quiet_hours import QuietHours, first_allowed_ms
-from wakeline.database import open_database
+from wakeline.engines import open_sqlite
 from wakeline.pipeline.lanes import Lease
 
 #: Schedules in one example, and examples: ten thousand together.
@@ -49,7 +49,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    engine = open_database(tmp_path_factory.mktemp("schedules") / "ledger.sqlite")
+    engine = open_sqlite(tmp_path_factory.mktemp("schedules") / "ledger.sqlite")
     # No power is cut in this test.
     sa.event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous=OFF"))
     engine.dispose()
