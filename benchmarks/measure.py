@@ -9,7 +9,8 @@ from summary import summary
 from traffic import scheduled_at_ms
 
 from wakeline.clock import system_clock
-from wakeline.database import open_database, sends
+from wakeline.database import sends
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -46,7 +47,7 @@ class Gauge:
     """Looks at a running deployment from outside; close it at the end."""
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = open_database(settings.ledger_path)
+        self._engine = open_database(settings)
         self._stream = open_stream(settings, system_clock)
         self._lanes = lane_store(settings, self._engine)
 

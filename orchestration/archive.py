@@ -18,7 +18,7 @@ from wakeline.archive.restoring import Restored, Restorer
 from wakeline.archive.store import Store
 from wakeline.archive.writing import archive_hours as write_hours
 from wakeline.clock import system_clock
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.errors import ArchiveError
 from wakeline.pipeline.factory import lane_store
 from wakeline.warehouse.client import connect
@@ -117,7 +117,7 @@ def _parts(s3_client: Callable[[], Any]) -> Iterator[tuple[Client, Store]]:
 
 @contextmanager
 def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> Iterator[Restorer]:
-    engine = open_database(settings().ledger_path)
+    engine = open_database(settings())
     lease_ms = round(settings().lane.lease_seconds * 1000)
     pause = LanePause(lane_store(settings(), engine), context.run_id, system_clock, lease_ms)
     try:

@@ -5,7 +5,7 @@ from functools import cache
 from dagster_dbt import DbtProject
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store as open_lane_store
 from wakeline.pipeline.lanes import LaneStore
 from wakeline.pipeline.triggers import LiveModels, load_live_models
@@ -34,7 +34,7 @@ def live_models() -> LiveModels:
 @cache
 def lane_store() -> LaneStore:
     """Leases and offsets of the lanes."""
-    return open_lane_store(settings(), open_database(settings().ledger_path))
+    return open_lane_store(settings(), open_database(settings()))
 
 
 @cache

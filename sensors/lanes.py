@@ -9,7 +9,7 @@ from orchestration.resident import LANE_TAG, resident_lane
 from orchestration.stream_checks import evaluation
 from orchestration.streaming import EVENT_STREAM
 from wakeline.clock import system_clock
-from wakeline.errors import StreamError
+from wakeline.errors import LedgerError, StreamError
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.supervision import Run, Verdict, supervise
 from wakeline.streams.factory import open_stream
@@ -40,6 +40,14 @@ def _stream() -> EventStream:
 )
 def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """No run key: Dagster would never start a key again, whatever became of its run; the lease decides instead."""
+    try:
+        return _supervise(context)
+    except LedgerError as error:
+        context.log.error(str(error))
+        return dg.SensorResult(skip_reason=str(error))
+
+
+def _supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     _check_stream(context.instance)
     verdicts = {lane: _verdict(context.instance, lane) for lane in lane_store().names()}
     for verdict in verdicts.values():

@@ -7,10 +7,11 @@ from sqlalchemy.engine import Engine
 from support.clocks import Hand
 from support.sending import Book
 
-from wakeline.database import open_database
+from wakeline.engines import open_sqlite
 
 if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for their imports.
     from support.kafka import KafkaBroker
+    from support.postgres import PostgresServer
     from support.warehouse import Site, WarehouseProcess
 
 
@@ -21,7 +22,7 @@ def clock() -> Hand:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_database(tmp_path / "ledger.sqlite")
+    opened = open_sqlite(tmp_path / "ledger.sqlite")
     yield opened
     opened.dispose()
 
@@ -64,3 +65,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KafkaBroker"]:
 
     with open_kafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["PostgresServer"]:
+    """The server of the whole session; each test has a database of its own."""
+    from support.postgres import open_postgres_server
+
+    with open_postgres_server() as server:
+        yield server

@@ -56,6 +56,13 @@ def test_consent_counts_from_when_it_was_given_and_not_from_when_it_arrived() ->
     assert consents(rows(message)) == [stamped("user:ann", True, at_ms=NOW_MS - HOUR_MS)]
 
 
+def test_a_purpose_that_no_campaign_could_name_says_nothing() -> None:
+    preferences = {"p" * 255: True, "p" * 256: True}
+    message = track("Product Viewed", "m1", user="ann")
+    said = consents(rows(message | {"context": {"consent": {"categoryPreferences": preferences}}}))
+    assert [one.purpose for one in said] == ["p" * 255]
+
+
 @pytest.mark.parametrize("preferences", ["yes", ["marketing"], {"marketing": "false"}, {"marketing": 1}, None])
 def test_what_is_neither_yes_nor_no_says_nothing(preferences: Any) -> None:
     message = track("Product Viewed", "m1", user="ann")

@@ -6,10 +6,10 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
+from support.ledgers import BACKENDS, OpenBook, books
 from support.sending import (
     KEY_MS,
     LANE,
@@ -31,9 +31,8 @@ from wakeline.activation.gates import Cap, Holdout, Rules
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.states import INTERRUPTED
 from wakeline.activation.quiet_hours import QuietHours
-from wakeline.database import consent_stamps, consents, open_database, record_addresses, sends, suppressions
 from wakeline.errors import LeaseLostError
-from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.triggers import Occurrence
 
 ANN = ("user:ann",)
@@ -42,11 +41,21 @@ BOUNCE = Suppression("ann@example.com", "hard_bounce", NOW_MS - HOUR_MS, "bounce
 LATER = TryLater(60, "busy")
 
 
-@pytest.fixture(scope="module")
-def shared_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
-    engine = open_database(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
-    yield Book(engine)
-    engine.dispose()
+@pytest.fixture(params=BACKENDS)
+def open_book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBook]:
+    with books(request.param, request, tmp_path) as opener:
+        yield opener
+
+
+@pytest.fixture
+def book(open_book: OpenBook) -> Book:
+    return open_book()
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def shared_book(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    with books(request.param, request, tmp_path_factory.mktemp("ledger")) as opener:
+        yield opener()
 
 
 def occurrence(one: Intended) -> Occurrence:
@@ -257,9 +266,7 @@ def test_a_device_that_repeats_its_old_yes_does_not_undo_an_opt_out(
     book: Book, heard: list[Consent], may_be_mailed: bool
 ) -> None:
     for number, order in enumerate(permutations(heard)):
-        with book.engine.begin() as connection:
-            connection.execute(sa.delete(consents))
-            connection.execute(sa.delete(consent_stamps))
+        book.forget()
         lease = book.hold()
         book.say(lease, *order)
         [decided] = book.claim(lease, marketing(f"cart/{number}", ids=("user:ann",), address="ann@example.com"))
@@ -334,7 +341,7 @@ def test_another_address_of_the_person_may_be_mailed(book: Book) -> None:
 
 
 def test_claims_of_a_lane_that_is_no_more_are_settled_and_those_of_a_lane_at_work_are_not(book: Book) -> None:
-    two = LaneStore(book.engine, "events", lane_count=2)
+    two = book.store(lane_count=2)
     first, second = (two.acquire(lane, f"run-{lane}", NOW_MS, LEASE_MS) for lane in two.names())
     assert first is not None
     assert second is not None
@@ -579,9 +586,8 @@ def test_an_orphan_that_may_be_out_is_not_called_skipped_when_a_gate_stops_its_r
     assert book.claim(new, marketing()) == []
 
 
-def test_of_two_holders_that_claim_at_once_only_the_newer_one_does(tmp_path: Path) -> None:
-    old_engine, new_engine = (open_database(tmp_path / "ledger.sqlite") for _ in range(2))
-    old_book, new_book = Book(old_engine), Book(new_engine)
+def test_of_two_holders_that_claim_at_once_only_the_newer_one_does(open_book: OpenBook) -> None:
+    old_book, new_book = open_book(), open_book()
     old = old_book.hold("run-1")
     new = new_book.take_over(old, "run-2")
     sends = [intended(f"order/{number}") for number in range(50)]
@@ -601,17 +607,15 @@ def test_of_two_holders_that_claim_at_once_only_the_newer_one_does(tmp_path: Pat
         by_old, by_new = pool.map(claim, (old_book, new_book), (old, new))
     assert by_old == []
     assert sorted(by_new) == sorted(one.key for one in sends)
-    old_engine.dispose()
-    new_engine.dispose()
 
 
-def test_while_the_lane_changes_hands_again_and_again_every_send_is_claimed_once(tmp_path: Path) -> None:
-    engines = [open_database(tmp_path / "ledger.sqlite") for _ in range(4)]
+def test_while_the_lane_changes_hands_again_and_again_every_send_is_claimed_once(open_book: OpenBook) -> None:
+    opened = [open_book() for _ in range(4)]
     sends = [intended(f"order/{number}") for number in range(40)]
-    ready = Barrier(len(engines))
+    ready = Barrier(len(opened))
 
     def work(number: int) -> list[str]:
-        book = Book(engines[number])
+        book = opened[number]
         ready.wait()
         claimed: list[str] = []
         for one in sends:
@@ -624,13 +628,30 @@ def test_while_the_lane_changes_hands_again_and_again_every_send_is_claimed_once
                 continue
         return claimed
 
-    with ThreadPoolExecutor(len(engines)) as pool:
-        claimed = [key for keys in pool.map(work, range(len(engines))) for key in keys]
+    with ThreadPoolExecutor(len(opened)) as pool:
+        claimed = [key for keys in pool.map(work, range(len(opened))) for key in keys]
     assert len(claimed) == len(set(claimed))
-    with_row = {row["idempotency_key"] for row in Book(engines[0]).rows()}
+    with_row = {row["idempotency_key"] for row in opened[0].rows()}
     assert set(claimed) == with_row
-    for engine in engines:
-        engine.dispose()
+
+
+def test_lanes_that_decide_on_one_person_at_once_keep_to_the_cap_together(open_book: OpenBook) -> None:
+    books = [open_book() for _ in range(2)]
+    two = books[0].store(lane_count=2)
+    leases = [lease for lane in two.names() if (lease := two.acquire(lane, "run", NOW_MS, LEASE_MS))]
+    books[0].say(leases[0], granted(), granted("anonymous:phone"))
+    ready = Barrier(2)
+
+    def work(number: int) -> int:
+        ready.wait()
+        ids = (ANN_AND_HER_PHONE, tuple(reversed(ANN_AND_HER_PHONE)))[number]
+        sends = [marketing(f"cart/{number}/{one}", ids=ids) for one in range(10)]
+        return sum(decided.claim is not None for one in sends for decided in books[number].claim(leases[number], one))
+
+    with ThreadPoolExecutor(2) as pool:
+        claimed = list(pool.map(work, range(2)))
+    assert sum(claimed) == MARKETING_CAP.sends
+    assert books[0].states().count(("skipped", "frequency_cap")) == 20 - MARKETING_CAP.sends
 
 
 def test_the_order_in_which_the_ids_of_a_person_are_listed_does_not_matter(book: Book) -> None:
@@ -896,9 +917,7 @@ def test_every_change_of_a_row_moves_its_time_of_change(book: Book) -> None:
 
 def heard(book: Book, said: list[Consent | Suppression | RecordAddress]) -> list[dict[str, object]]:
     """What the gates decide and record once all this was said, and nothing else."""
-    with book.engine.begin() as connection:
-        for table in (consents, consent_stamps, suppressions, record_addresses, sends):
-            connection.execute(sa.delete(table))
+    book.forget()
     lease = book.hold()
     book.say(lease, *said)
     book.claim(lease, intended(), marketing(), marketing("cart/2", address="ann@example.org"))

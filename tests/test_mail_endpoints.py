@@ -19,7 +19,7 @@ from wakeline.activation.rendering import Renderer
 from wakeline.activation.tokens import Click, Mailed, Tokens
 from wakeline.clock import to_iso
 from wakeline.collector.images import GIF
-from wakeline.database import open_database
+from wakeline.engines import open_database
 
 PATHS = (PIXEL_PATH, CLICK_PATH, VIEW_PATH, UNSUBSCRIBE_PATH)
 TARGET = "https://shop.example.com/p/1?size=9#reviews"
@@ -262,7 +262,7 @@ def test_scanners_that_press_every_link_leave_labelled_events_and_no_word_on_con
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="wakeline")
     postbox = Postbox(tmp_path)
-    open_database(postbox.settings.ledger_path).dispose()
+    open_database(postbox.settings).dispose()
     mail = postbox.mail(name)
     header = mail.headers.get("List-Unsubscribe", "")[1:-1]
     urls = [*Hrefs(mail.html).found, *([header] if header else []), postbox.links.open_pixel()]

@@ -16,7 +16,7 @@ from support.sending import Book
 
 from wakeline.activation.consent import Consent, consents
 from wakeline.clock import to_iso
-from wakeline.database import open_database
+from wakeline.engines import open_sqlite
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -120,7 +120,7 @@ def test_who_agrees_again_and_presses_again_is_opted_out_again(postbox: Postbox)
     postbox.later(2)
     postbox.call("POST", url)
     assert len({message["messageId"] for message in postbox.messages()}) == 2
-    engine = open_database(postbox.folder / "other.sqlite")
+    engine = open_sqlite(postbox.folder / "other.sqlite")
     trusted = postbox.settings.trusted_sources
     said = [*consents(agreed, trusted), *consents(postbox.rows(), trusted)]
     assert latest(Book(engine), said) == (False, NOW_MS + 2)

@@ -15,7 +15,7 @@ from support.sending import Book, marketing
 from wakeline.activation.claims import Intended
 from wakeline.activation.links import MailLinks
 from wakeline.activation.tokens import Mailed
-from wakeline.database import open_database
+from wakeline.engines import open_database
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def sent(**changes: Any) -> Intended:
 
 def claim(postbox: Postbox, one: Intended) -> str:
     """Put a send into the collector's ledger, and give the address where it can be seen."""
-    engine = open_database(postbox.settings.ledger_path)
+    engine = open_database(postbox.settings)
     book = Book(engine)
     book.claim(book.hold(), one)
     engine.dispose()
@@ -106,7 +106,7 @@ def test_a_mail_is_shown_for_a_while(postbox: Postbox, after_ms: int, status: in
 
 def test_a_send_that_is_gone_is_a_page_that_says_so(postbox: Postbox) -> None:
     url = claim(postbox, sent())
-    engine = open_database(postbox.settings.ledger_path)
+    engine = open_database(postbox.settings)
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM sends")
     engine.dispose()

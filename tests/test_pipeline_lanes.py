@@ -1,16 +1,20 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from support.clocks import NOW_MS
+from support.ledgers import BACKENDS, OpenBook, books
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
-from wakeline.database import lanes, open_database
+from wakeline.activation.deliverability import DeliveryReport
+from wakeline.database import lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
 from wakeline.pipeline.lanes import LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
+
+DELIVERED = DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS)
 
 Write = Callable[[Book, Lease], object]
 
@@ -23,10 +27,22 @@ WRITES: dict[str, Write] = {
     "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
     "claim": lambda book, lease: book.claim(lease, intended()),
-    "reclaim": lambda book, lease: book.ledger.reclaim_due(lease, NOW_MS, limit=10),
+    "reclaim": lambda book, lease: book.reclaim(lease, NOW_MS),
+    "confirm": lambda book, lease: book.ledger.confirm(lease, [DELIVERED], NOW_MS),
     "record": lambda book, lease: book.say(lease, granted()),
-    "settle orphans": lambda book, lease: book.ledger.settle_orphans(lease, False, NOW_MS),
+    "settle orphans": lambda book, lease: book.ledger.settle_orphans(lease, NOW_MS),
 }
+
+
+@pytest.fixture(params=BACKENDS)
+def open_book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBook]:
+    with books(request.param, request, tmp_path) as opener:
+        yield opener
+
+
+@pytest.fixture
+def book(open_book: OpenBook) -> Book:
+    return open_book()
 
 
 def snapshot(book: Book) -> tuple[object, ...]:
@@ -74,7 +90,7 @@ def test_a_holder_whose_lane_was_taken_over_writes_nothing_more(book: Book, name
     old = book.hold("run-1")
     retried = book.claim(old, intended("order/0"))
     book.take_over(old, "run-2")
-    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1, 1), True, NOW_MS)
+    book.ledger.settle_orphans(Lease(LANE, "run-2", old.fencing_token + 1, 1), NOW_MS)
     before = snapshot(book)
     with pytest.raises(LeaseLostError, match="Run run-1 no longer holds lane 0"):
         WRITES[name](book, old)
@@ -147,7 +163,7 @@ def test_a_commit_of_some_partitions_leaves_the_others_where_they_are(book: Book
 
 def test_offsets_belong_to_the_stream(book: Book) -> None:
     book.lanes.commit(book.hold("run-1"), RANGES, NOW_MS, NOW_MS + LEASE_MS)
-    assert LaneStore(book.engine, "another").committed() == {}
+    assert book.store(stream="another").committed() == {}
 
 
 def test_offsets_are_corrected_to_what_the_warehouse_holds_even_backwards(book: Book) -> None:
@@ -160,10 +176,6 @@ def test_offsets_are_corrected_to_what_the_warehouse_holds_even_backwards(book: 
 # Several lanes
 
 
-def store(book: Book, lane_count: int) -> LaneStore:
-    return LaneStore(book.engine, "events", lane_count)
-
-
 def held(several: LaneStore, lane: str, holder: str) -> Lease:
     lease = several.acquire(lane, holder, NOW_MS, LEASE_MS)
     assert lease is not None, f"{holder} did not get lane {lane}."
@@ -171,14 +183,14 @@ def held(several: LaneStore, lane: str, holder: str) -> Lease:
 
 
 def test_every_partition_is_one_lanes_whatever_its_number(book: Book) -> None:
-    three = store(book, 3)
+    three = book.store(3)
     shares = [three.partitions_of(lane, range(100)) for lane in three.names()]
     assert sorted(partition for share in shares for partition in share) == list(range(100))
     assert shares[1][:3] == [1, 4, 7]
 
 
 def test_lanes_are_held_beside_each_other(book: Book) -> None:
-    two = store(book, 2)
+    two = book.store(2)
     leases = [held(two, "0", "run-1"), held(two, "1", "run-2")]
     for number, lease in enumerate(leases):
         two.begin(lease, {number: (0, 3)}, NOW_MS, LEASE_MS)
@@ -187,7 +199,7 @@ def test_lanes_are_held_beside_each_other(book: Book) -> None:
 
 
 def test_lanes_of_another_number_wait_until_those_at_work_have_ended(book: Book) -> None:
-    one, two = store(book, 1), store(book, 2)
+    one, two = book.store(1), book.store(2)
     lease = held(one, "0", "run-1")
     assert two.acquire("1", "run-2", NOW_MS, LEASE_MS) is None
     one.release(lease)
@@ -196,7 +208,7 @@ def test_lanes_of_another_number_wait_until_those_at_work_have_ended(book: Book)
 
 
 def test_what_was_begun_by_fewer_lanes_is_done_again_before_more_begin(book: Book) -> None:
-    one, two = store(book, 1), store(book, 2)
+    one, two = book.store(1), book.store(2)
     lease = held(one, "0", "run-1")
     one.begin(lease, RANGES, NOW_MS, LEASE_MS)
     one.release(lease)
@@ -210,7 +222,7 @@ def test_what_was_begun_by_fewer_lanes_is_done_again_before_more_begin(book: Boo
 
 
 def test_what_was_begun_by_a_lane_that_is_no_more_is_done_again_by_the_first(book: Book) -> None:
-    one, three = store(book, 1), store(book, 3)
+    one, three = book.store(1), book.store(3)
     leases = [held(three, lane, f"run-{lane}") for lane in three.names()]
     three.begin(leases[1], {1: (0, 4)}, NOW_MS, LEASE_MS)
     three.begin(leases[2], {2: (0, 5)}, NOW_MS, LEASE_MS)
@@ -227,7 +239,7 @@ def test_what_was_begun_by_a_lane_that_is_no_more_is_done_again_by_the_first(boo
 
 
 def test_a_batch_that_a_lane_adopts_survives_it_too(book: Book) -> None:
-    one, two = store(book, 1), store(book, 2)
+    one, two = book.store(1), book.store(2)
     lease = held(two, "1", "run-1")
     two.begin(lease, {1: (0, 4)}, NOW_MS, LEASE_MS)
     two.release(lease)
@@ -241,7 +253,7 @@ def test_a_batch_that_a_lane_adopts_survives_it_too(book: Book) -> None:
 def test_whatever_number_of_lanes_had_begun_all_of_it_is_done_again_before_another_lane_begins(
     book: Book, before: int, after: int
 ) -> None:
-    old, new = store(book, before), store(book, after)
+    old, new = book.store(before), book.store(after)
     leases = [held(old, lane, f"old-{lane}") for lane in old.names()]
     for number, lease in enumerate(leases):
         old.begin(lease, {number: (0, 5)}, NOW_MS, LEASE_MS)
@@ -267,7 +279,7 @@ def test_whatever_number_of_lanes_had_begun_all_of_it_is_done_again_before_anoth
 
 def test_who_held_a_lane_of_another_number_cannot_write_when_it_wakes_up(book: Book) -> None:
     for before, after in ((2, 1), (2, 3)):
-        old, new = store(book, before), store(book, after)
+        old, new = book.store(before), book.store(after)
         paused = held(old, "1", f"paused-{after}")
         later_ms = NOW_MS + LEASE_MS + 1
         first = new.acquire("0", f"first-{after}", later_ms, LEASE_MS)
@@ -285,14 +297,14 @@ def test_what_was_begun_of_another_stream_is_not_done_on_this_one(book: Book) ->
     lease = book.hold()
     book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
     book.lanes.release(lease)
-    renamed = LaneStore(book.engine, "events-2")
+    renamed = book.store(stream="events-2")
     heir = held(renamed, "0", "run-2")
     assert renamed.to_redo(heir) == {}
     assert book.begun() == {}
 
 
 def test_when_the_number_changes_all_lanes_begin_where_the_slowest_was(book: Book) -> None:
-    two, three = store(book, 2), store(book, 3)
+    two, three = book.store(2), book.store(3)
     for lane, until_ms in (("0", NOW_MS + 9), ("1", NOW_MS + 5)):
         lease = held(two, lane, f"run-{lane}")
         two.commit(lease, {}, until_ms, NOW_MS + LEASE_MS)
@@ -302,7 +314,7 @@ def test_when_the_number_changes_all_lanes_begin_where_the_slowest_was(book: Boo
 
 
 def test_a_lane_that_comes_back_does_not_begin_where_it_was_long_ago_and_gives_out_no_old_token(book: Book) -> None:
-    one, two = store(book, 1), store(book, 2)
+    one, two = book.store(1), book.store(2)
     old = held(two, "1", "run-1")
     two.commit(old, {}, NOW_MS - 1_000_000, NOW_MS + LEASE_MS)
     two.release(old)
@@ -319,7 +331,7 @@ def test_where_a_partition_begins_is_remembered_from_its_first_reading(book: Boo
     book.lanes.begin_at(lease, {3: 100})
     book.lanes.begin_at(lease, {3: 200, 4: 7})
     assert book.lanes.starts() == {3: 100, 4: 7}
-    assert LaneStore(book.engine, "another").starts() == {}
+    assert book.store(stream="another").starts() == {}
 
 
 def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
@@ -329,18 +341,12 @@ def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
         book.lanes.require_identity("b2")
 
 
-def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(tmp_path: Path) -> None:
-    path = tmp_path / "old.sqlite"
-    engine = open_database(path)
-    with engine.begin() as connection:
+def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(open_book: OpenBook) -> None:
+    with open_book().engine.begin() as connection:
         row = {"lane": "0", "holder": "", "fencing_token": 7, "evaluated_until_ms": 5}
         connection.execute(sa.insert(lanes).values(row))
         connection.exec_driver_sql("ALTER TABLE lanes DROP COLUMN lane_count")
         connection.exec_driver_sql("ALTER TABLE sends DROP COLUMN lane")
-    engine.dispose()
-    again = open_database(path)
-    lease = LaneStore(again, "events").acquire("0", "run-1", NOW_MS, LEASE_MS)
-    assert lease is not None
-    assert lease.fencing_token == 8
-    assert "lane" in {column["name"] for column in sa.inspect(again).get_columns("sends")}
-    again.dispose()
+    again = open_book()
+    assert again.hold().fencing_token == 8
+    assert "lane" in {column["name"] for column in sa.inspect(again.engine).get_columns("sends")}

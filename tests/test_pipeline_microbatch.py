@@ -17,7 +17,7 @@ from support.warehouse import Site, WarehouseProcess, drained, open_site
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
-from wakeline.errors import LeaseLostError, WarehouseError
+from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
 from wakeline.settings import LaneSettings
 
@@ -446,6 +446,34 @@ def test_a_fault_of_the_warehouse_in_the_middle_is_made_good_by_the_same_run(sit
         batches.evaluator.occurrences = occurrences  # type: ignore[method-assign]
         with pytest.raises(WarehouseError):
             drained(batches, lease)
+        batches.recover(lease)
+        drained(batches, lease)
+        site.clock.now_ms = CARTS_DUE_MS
+        drained(batches, lease)
+    assert_complete(site, played)
+    assert site.sends() == played.expected
+    assert sorted(esp.keys) == played.sent_keys
+
+
+def test_answers_that_the_ledger_could_not_take_are_written_once_it_can(site: Site, played: Played) -> None:
+    esp = RecordingEsp()
+    with site.micro_batches(esp) as batches:
+        append(batches.stream, played.messages, END_MS)
+        lease = site.hold(batches)
+        batches.recover(lease)
+        settle = batches.ledger.settle
+        faults = iter([LedgerError("gone")] * 2)
+
+        def settled(answers: Any) -> None:
+            for fault in faults:
+                raise fault
+            settle(answers)
+
+        batches.ledger.settle = settled  # type: ignore[method-assign]
+        with pytest.raises(LedgerError):
+            drained(batches, lease)
+        with pytest.raises(LedgerError):
+            batches.recover(lease)
         batches.recover(lease)
         drained(batches, lease)
         site.clock.now_ms = CARTS_DUE_MS

@@ -8,7 +8,7 @@ from support.clocks import MINUTE_MS, NOW_MS, Hand
 from support.messages import rows, track
 from support.sending import LANE, LEASE_MS, Book
 
-from wakeline.errors import LeaseLostError, StreamError, WarehouseError
+from wakeline.errors import LeaseLostError, LedgerError, StreamError, WarehouseError
 from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.pipeline.resident import Resident
@@ -231,9 +231,12 @@ def test_a_run_that_stood_still_beyond_its_lease_notices_at_its_next_renewal(
     assert world.lanes.state(LANE).holder == "run-2"
 
 
-def test_a_fault_of_the_warehouse_is_waited_out_and_the_begun_batch_done_again(world: World, script: Script) -> None:
-    script.steps = [WarehouseError("gone"), WORK, world.stop_now]
-    script.recoveries = [None, WarehouseError("still gone"), WarehouseError("still gone"), REDONE]
+@pytest.mark.parametrize("fault", [WarehouseError, LedgerError])
+def test_a_fault_of_the_warehouse_or_the_ledger_is_waited_out_and_the_begun_batch_done_again(
+    world: World, script: Script, fault: type[Exception]
+) -> None:
+    script.steps = [fault("gone"), WORK, world.stop_now]
+    script.recoveries = [None, fault("still gone"), fault("still gone"), REDONE]
     assert world.run() == "stopped"
     assert script.asked == ["recover", "step", "recover", "recover", "recover", "step", "step"]
     assert world.reported == [REDONE, WORK]
@@ -262,6 +265,48 @@ def test_a_run_that_is_stopped_does_not_wait_for_the_warehouse(world: World, scr
     with pytest.raises(WarehouseError):
         world.run()
     assert world.pauses == 1
+
+
+def failing(world: World, monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    """A method of the lanes fails so often before it does what it did."""
+    works, left = getattr(world.lanes, name), [None] * times
+
+    def fail(*arguments: object) -> object:
+        if left:
+            left.pop()
+            raise LedgerError("The ledger is gone.")
+        return works(*arguments)
+
+    monkeypatch.setattr(world.lanes, name, fail)
+
+
+@pytest.mark.parametrize("name", ["state", "acquire", "renew", "release"])
+def test_wherever_the_ledger_goes_away_for_a_moment_the_run_goes_on(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    script.steps = [None] * 30 + [WORK, world.stop_now]
+    failing(world, monkeypatch, name, times=1)
+    assert world.run() == "stopped"
+    assert world.reported == [WORK]
+    assert world.warned == ["The ledger is gone."]
+
+
+def test_a_run_gives_up_waiting_for_a_lane_when_the_ledger_stays_away(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(world, monkeypatch, "state", times=1_000)
+    with pytest.raises(LedgerError, match="gone"):
+        world.run()
+    assert world.clock() > NOW_MS + MINUTE_MS
+    assert script.asked == []
+
+
+def test_the_ledger_may_go_away_while_a_run_holds_the_lane(
+    world: World, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.steps = [lambda: failing(world, monkeypatch, "state", times=1)]
+    assert world.run() == "its time is over"
+    assert script.asked.count("recover") == 2
 
 
 def test_any_other_error_fails_the_run_and_frees_the_lane(world: World, script: Script) -> None:

@@ -1,33 +1,54 @@
-"""The ledger database: leases, offsets, consent, suppressions and sends, in one place so one transaction covers them.
+"""The tables of the ledger database: leases, offsets, consent, suppressions and sends, so one transaction covers them.
 
-SQLite by default; SQLAlchemy Core, so that another database needs another URL and nothing else.
+The same on SQLite and on Postgres; `wakeline/engines.py` opens them.
 """
 
-from pathlib import Path
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Engine
-from sqlalchemy.schema import CreateColumn
 
 metadata = sa.MetaData()
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text of people and their browsers, compared byte by byte; Postgres takes no NUL, so it is written another way."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Databases of Postgres sort by the rules of a language unless they are told not to."""
+        return sa.Text(collation="C") if dialect.name == "postgresql" else sa.Text()
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """NUL becomes an escape, and the escape's own character another."""
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """What was bound."""
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
+
+
+#: Of the private use area: it means nothing to anybody, so next to nobody writes it.
+_ESCAPE = "\ue000"
 
 #: One row per lane: who may process it, and how far it is.
 lanes = sa.Table(
     "lanes",
     metadata,
-    sa.Column("lane", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, nullable=False, default="", comment="Dagster run id of the holder, '' when free"),
+    sa.Column("lane", Text, primary_key=True),
+    sa.Column("holder", Text, nullable=False, default="", comment="Dagster run id of the holder, '' when free"),
     sa.Column("fencing_token", sa.BigInteger, nullable=False, default=0, comment="Counts the holders so far"),
     sa.Column("held_since_ms", sa.BigInteger, nullable=False, default=0),
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False, default=0),
-    sa.Column("successor", sa.Text, nullable=False, default="", comment="Run id of the run waiting to take over"),
+    sa.Column("successor", Text, nullable=False, default="", comment="Run id of the run waiting to take over"),
     sa.Column("successor_seen_ms", sa.BigInteger, nullable=False, default=0),
     sa.Column("intent", sa.JSON, comment="Offset ranges of the batch in work; redone exactly after a crash"),
-    sa.Column("intent_stream", sa.Text, nullable=False, server_default="", comment="The stream of these offsets"),
+    sa.Column("intent_stream", Text, nullable=False, server_default="", comment="The stream of these offsets"),
     sa.Column(
         "evaluated_until_ms",
         sa.BigInteger,
@@ -49,15 +70,15 @@ lanes = sa.Table(
 streams = sa.Table(
     "streams",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("stream", Text, primary_key=True),
+    sa.Column("identity", Text, nullable=False),
 )
 
 #: The offset at which each partition was first read.
 partition_starts = sa.Table(
     "partition_starts",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("stream", Text, primary_key=True),
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("first", sa.BigInteger, nullable=False),
 )
@@ -66,16 +87,16 @@ partition_starts = sa.Table(
 restores = sa.Table(
     "restores",
     metadata,
-    sa.Column("token", sa.Text, primary_key=True),
-    sa.Column("file", sa.Text, nullable=False),
-    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("token", Text, primary_key=True),
+    sa.Column("file", Text, nullable=False),
+    sa.Column("stream", Text, nullable=False),
     sa.Column("ranges", sa.JSON, nullable=False),
     sa.Column("inserts_before", sa.Integer, nullable=False),
 )
 offsets = sa.Table(
     "offsets",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("stream", Text, primary_key=True),
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("committed", sa.BigInteger, nullable=False),
 )
@@ -85,13 +106,11 @@ def _consent_table(name: str) -> sa.Table:
     return sa.Table(
         name,
         metadata,
-        sa.Column(
-            "subject", sa.Text, primary_key=True, comment="An id ('user:7') or an address ('email:a@example.com')"
-        ),
-        sa.Column("purpose", sa.Text, primary_key=True),
+        sa.Column("subject", Text, primary_key=True, comment="An id ('user:7') or an address ('email:a@example.com')"),
+        sa.Column("purpose", Text, primary_key=True),
         sa.Column("granted", sa.Boolean, nullable=False),
         sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
-        sa.Column("message_id", sa.Text, nullable=False, comment="The event that said so"),
+        sa.Column("message_id", Text, nullable=False, comment="The event that said so"),
     )
 
 
@@ -105,27 +124,27 @@ consent_stamps = _consent_table("consent_stamps")
 suppressions = sa.Table(
     "suppressions",
     metadata,
-    sa.Column("address", sa.Text, primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("address", Text, primary_key=True),
+    sa.Column("reason", Text, nullable=False),
     sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("message_id", Text, nullable=False),
 )
 
 #: The addresses of other systems' records, e.g. of a CRM's contacts, which say no under an id of their own.
 record_addresses = sa.Table(
     "record_addresses",
     metadata,
-    sa.Column("subject", sa.Text, primary_key=True, comment="The record's id ('anonymous:hubspot-7')"),
-    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("subject", Text, primary_key=True, comment="The record's id ('anonymous:hubspot-7')"),
+    sa.Column("address", Text, primary_key=True),
 )
 
 #: Campaigns whose sends are held until somebody lets them go on.
 campaign_pauses = sa.Table(
     "campaign_pauses",
     metadata,
-    sa.Column("campaign", sa.Text, primary_key=True),
-    sa.Column("paused_by", sa.Text, nullable=False, comment="A person, or the watch over bounces and complaints"),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("campaign", Text, primary_key=True),
+    sa.Column("paused_by", Text, nullable=False, comment="A person, or the watch over bounces and complaints"),
+    sa.Column("reason", Text, nullable=False),
     sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
 )
 
@@ -133,30 +152,30 @@ campaign_pauses = sa.Table(
 sends = sa.Table(
     "sends",
     metadata,
-    sa.Column("idempotency_key", sa.Text, primary_key=True),
-    sa.Column("campaign", sa.Text, nullable=False),
-    sa.Column("profile_id", sa.Text, nullable=False),
-    sa.Column("occurrence_key", sa.Text, nullable=False),
-    sa.Column("campaign_class", sa.Text, nullable=False),
-    sa.Column("purpose", sa.Text, comment="Consent purpose; null for transactional campaigns"),
-    sa.Column("variant", sa.Text, nullable=False, server_default="", comment="Of an A/B test; '' without one"),
+    sa.Column("idempotency_key", Text, primary_key=True),
+    sa.Column("campaign", Text, nullable=False),
+    sa.Column("profile_id", Text, nullable=False),
+    sa.Column("occurrence_key", Text, nullable=False),
+    sa.Column("campaign_class", Text, nullable=False),
+    sa.Column("purpose", Text, comment="Consent purpose; null for transactional campaigns"),
+    sa.Column("variant", Text, nullable=False, server_default="", comment="Of an A/B test; '' without one"),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("holdout_draws", sa.JSON, comment="Scope of a holdout -> the person's number in [0, 100)"),
     sa.Column(
-        "state", sa.Text, nullable=False, comment="claimed, sent, failed, retry, unknown, deferred, held or skipped"
+        "state", Text, nullable=False, comment="claimed, sent, failed, retry, unknown, deferred, held or skipped"
     ),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("reason", Text, nullable=False, default=""),
+    sa.Column("address", Text, nullable=False),
     sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("trigger_hash", sa.Text, nullable=False),
-    sa.Column("campaign_hash", sa.Text, nullable=False),
+    sa.Column("trigger_hash", Text, nullable=False),
+    sa.Column("campaign_hash", Text, nullable=False),
     sa.Column("message_ids", sa.JSON, nullable=False, comment="The events that made the profile a candidate"),
     sa.Column("record", sa.JSON, comment="What the gate that said no had read, or the report that settled the send"),
     sa.Column("contact", sa.JSON, nullable=False),
     sa.Column("context", sa.JSON, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("lane", sa.Text, nullable=False, server_default="0"),
+    sa.Column("run_id", Text, nullable=False),
+    sa.Column("lane", Text, nullable=False, server_default="0"),
     sa.Column("fencing_token", sa.BigInteger, nullable=False),
     sa.Column("batch", sa.JSON, nullable=False, comment="Offset ranges of the micro-batch"),
     sa.Column("attempts", sa.Integer, nullable=False, default=0, comment="How often it was claimed"),
@@ -166,8 +185,8 @@ sends = sa.Table(
         sa.BigInteger,
         comment="The claim whose answer is lost; null: it is not out",
     ),
-    sa.Column("esp", sa.Text, nullable=False, server_default="", comment="The provider that accepted it"),
-    sa.Column("provider_id", sa.Text, nullable=False, default=""),
+    sa.Column("esp", Text, nullable=False, server_default="", comment="The provider that accepted it"),
+    sa.Column("provider_id", Text, nullable=False, default=""),
     sa.Column("received_at_ms", sa.BigInteger, comment="Of the latest of the events; null when a wake-up fired"),
     sa.Column("appended_at_ms", sa.BigInteger),
     sa.Column("read_at_ms", sa.BigInteger),
@@ -180,47 +199,3 @@ sends = sa.Table(
     sa.Index("sends_by_state", "state", "next_attempt_at_ms"),
     sa.Index("sends_by_change", "changed_at_ms"),
 )
-
-
-def open_database(path: Path) -> Engine:
-    """The ledger database at `path`, created with its tables where missing; every commit is fsynced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, json_serializer=_to_json)
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
-    metadata.create_all(engine)
-    _add_columns(engine)
-    return engine
-
-
-def _add_columns(engine: Engine) -> None:
-    """A database of an earlier version gets the columns that have come since; each has a default."""
-    known = sa.inspect(engine)
-    for table in metadata.sorted_tables:
-        present = {column["name"] for column in known.get_columns(table.name)}
-        missing = [column for column in table.columns if column.name not in present]
-        if missing:
-            with engine.begin() as connection:
-                for column in missing:
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {_ddl(column)}")
-
-
-def _ddl(column: "sa.Column[Any]") -> str:
-    return str(CreateColumn(column).compile(dialect=sqlite.dialect()))
-
-
-def _to_json(value: Any) -> str:
-    # Column names are a subclass of str; dates and decimals of a context become text.
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's late one.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    # A transaction that reads, decides and writes must hold the write lock from its first read.
-    immediate = connection.get_execution_options().get("read_only") is None
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -13,6 +13,10 @@ class WarehouseError(WakelineError):
     """ClickHouse cannot be reached, or refuses what was asked."""
 
 
+class LedgerError(WakelineError):
+    """The ledger database cannot be reached, or refuses what was asked."""
+
+
 class StreamError(WakelineError):
     """The event stream cannot be read or appended to."""
 

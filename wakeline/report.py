@@ -8,7 +8,8 @@ from rich.table import Table
 from sqlalchemy.engine import Engine
 
 from wakeline.clock import Clock
-from wakeline.database import lanes, open_database, sends
+from wakeline.database import lanes, sends
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
@@ -37,7 +38,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     `sends` is campaign -> state -> count, where
     a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
     """
-    engine = open_database(settings.ledger_path)
+    engine = open_database(settings)
     stream = open_stream(settings, clock)
     try:
         lanes_ = lane_store(settings, engine)

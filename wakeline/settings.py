@@ -201,6 +201,20 @@ class WarehouseSettings(Section):
     )
 
 
+class LedgerSettings(Section):
+    """The database of leases, offsets, consents, suppressions and sends."""
+
+    kind: Literal["sqlite", "postgres"] = Field(
+        "sqlite", description="sqlite is the file `ledger.sqlite` in `data_dir`; several machines need another."
+    )
+    url: str = Field(
+        "",
+        repr=False,
+        description="Postgres: `postgresql://USER@HOST/DATABASE?sslmode=verify-full`; what it leaves out is taken from"
+        " PGPASSWORD and the other variables of libpq.",
+    )
+
+
 class ArchiveSettings(Section):
     """Every received event as Parquet files, one for each hour, to restore the landing table from."""
 
@@ -323,6 +337,7 @@ class Settings(BaseSettings):
     )
     stream: StreamSettings = StreamSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    ledger: LedgerSettings = LedgerSettings()
     archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 
 from wakeline.clock import system_clock, to_epoch_ms
-from wakeline.database import open_database, sends
+from wakeline.database import sends
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -14,7 +15,7 @@ _OPEN_STATES = ("claimed", "retry")
 
 def unsettled(settings: Settings, received: int) -> str | None:
     """What is still open of `received` events: one clause for a person, None when all is settled."""
-    engine = open_database(settings.ledger_path)
+    engine = open_database(settings)
     stream = open_stream(settings, system_clock)
     try:
         lanes = lane_store(settings, engine)

@@ -52,6 +52,7 @@ class BrokerProcess:
                 cwd=self._working_folder(),
                 env={**without_proxies(os.environ), **self._environment()},
                 start_new_session=True,
+                user=self._user,
             )
         await_that(lambda: f"{self.name} answers; it wrote:\n{self.said()}\n", self._is_ready, _START_SECONDS)
 
@@ -96,6 +97,11 @@ class BrokerProcess:
 
     def _working_folder(self) -> Path:
         return self.folder
+
+    @property
+    def _user(self) -> str | None:
+        """Who runs it instead of whoever runs the tests."""
+        return None
 
     def _answers(self) -> bool:
         raise NotImplementedError

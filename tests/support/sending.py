@@ -17,7 +17,7 @@ from wakeline.activation.gates import Cap, Rules
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Answer
-from wakeline.database import lanes, sends
+from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
 from wakeline.pipeline.lanes import LaneStore, Lease
 
 LANE = "0"
@@ -66,6 +66,16 @@ class Book:
         self.lanes = LaneStore(self.engine, "events")
         self.ledger = SqlLedger(self.engine, key_ms=0)
         self.ledger_with_key = SqlLedger(self.engine, key_ms=KEY_MS)
+
+    def store(self, lane_count: int = 1, stream: str = "events") -> LaneStore:
+        """Lanes of another number, or of another stream, in the same database."""
+        return LaneStore(self.engine, stream, lane_count)
+
+    def forget(self) -> None:
+        """Nobody was heard or mailed yet."""
+        with self.engine.begin() as connection:
+            for table in (consents, consent_stamps, suppressions, record_addresses, sends):
+                connection.execute(sa.delete(table))
 
     def hold(self, holder: str = "run-1", now_ms: int = NOW_MS) -> Lease:
         """A lease on the lane, which must be free."""

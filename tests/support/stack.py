@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from support.ports import free_ports
 from wakeline.clock import system_clock
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.errors import WakelineError
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.lanes import FIRST_LANE, LaneState
@@ -157,7 +157,7 @@ class RunningStack:
 
     def lane(self, lane: str = FIRST_LANE) -> LaneState:
         """Who holds the lane."""
-        engine = open_database(self.settings.ledger_path)
+        engine = open_database(self.settings)
         try:
             return lane_store(self.settings, engine).state(lane)
         finally:
@@ -165,7 +165,7 @@ class RunningStack:
 
     def ledger(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
         """Rows of the ledger database."""
-        engine = open_database(self.settings.ledger_path)
+        engine = open_database(self.settings)
         try:
             with engine.connect().execution_options(read_only=True) as connection:
                 return connection.execute(query).mappings().all()

@@ -24,7 +24,7 @@ from support.stack import PROJECT_DIR, await_that
 from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import open_ledger, open_micro_batches
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
@@ -166,7 +166,7 @@ class Site:
             if esp is not None:
                 batches.mailer = Mailer(self._renderer(batches), esp, threads=2, clock=self.clock)
                 stack.callback(batches.mailer.close)
-                engine = open_database(self.settings.ledger_path)
+                engine = open_database(self.settings)
                 batches.ledger = open_ledger(engine, esp)
                 stack.callback(engine.dispose)
             yield batches
@@ -262,7 +262,7 @@ def open_site(deployed: Settings, folder: Path, clock: Hand) -> Iterator[Site]:
     (data_dir / "dbt").symlink_to(deployed.data_dir / "dbt")
     stream = deployed.stream.model_copy(update={"name": f"events-{next(_stream_numbers)}"})
     settings = deployed.model_copy(update={"data_dir": data_dir, "stream": stream})
-    client, engine = connect(settings.warehouse), open_database(settings.ledger_path)
+    client, engine = connect(settings.warehouse), open_database(settings)
     try:
         empty(client)
         yield Site(settings, clock, client, engine)

@@ -17,6 +17,8 @@ from wakeline.pipeline.classify import LandingRow
 #: The event by which a person changes preferences; all others only repeat them.
 PREFERENCE_UPDATED = "Segment Consent Preference Updated"
 UNSUBSCRIBED = frozenset({"Unsubscribed", "Email Unsubscribed"})
+#: No campaign has a purpose with such a name, and databases have no room for it in a key.
+_MAX_PURPOSE_LENGTH = 255
 SUPPRESSING = {"Email Bounced": "hard_bounce", "Email Marked as Spam": "complaint"}
 
 
@@ -75,6 +77,7 @@ def consents(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Conse
         for row in rows
         if row.parsed is not None
         for one in _consents_of(row, row.parsed)
+        if len(one.purpose) <= _MAX_PURPOSE_LENGTH
         if not one.granted or row.source in trusted or not one.subject.startswith(ADDRESS_KIND)
     ]
 

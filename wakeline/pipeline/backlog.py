@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import cache
 
 from wakeline.clock import Clock
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
+from wakeline.pipeline.lanes import LaneStore
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
 from wakeline.streams.protocol import EventStream
@@ -18,11 +19,14 @@ def unread_events(settings: Settings, clock: Clock) -> Callable[[], int]:
     """
     if settings.stream.kind == "kinesis":
         return lambda: 0
-    lanes = lane_store(settings, open_database(settings.ledger_path))
 
+    # At the first count: the collector must start, and spool, while the broker or the ledger is away.
     @cache
     def stream() -> EventStream:
-        # At the first count: the collector must start, and spool, while the broker is away.
         return open_stream(settings, clock)
 
-    return lambda: stream().lag(lanes.committed()).events or 0
+    @cache
+    def lanes() -> LaneStore:
+        return lane_store(settings, open_database(settings))
+
+    return lambda: stream().lag(lanes().committed()).events or 0

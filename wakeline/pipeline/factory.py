@@ -14,7 +14,7 @@ from wakeline.activation.rendering import Renderer
 from wakeline.activation.rules import rules_of
 from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.errors import ConfigError
 from wakeline.pipeline.lanes import LaneStore
 from wakeline.pipeline.microbatch import MicroBatches
@@ -35,7 +35,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
     live = load_live_models(settings)
     campaigns = checked_campaigns(settings, live)
     with ExitStack() as parts:
-        engine = open_database(settings.ledger_path)
+        engine = open_database(settings)
         parts.callback(engine.dispose)
         client = connect(settings.warehouse)
         parts.callback(client.close)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wakeline.clock import Clock
-from wakeline.errors import LeaseLostError
+from wakeline.errors import LeaseLostError, LedgerError
 from wakeline.pipeline.lanes import LaneStore, Lease
 
 #: A step that takes longer hangs: its lease is let go, so that another run may take the lane.
@@ -24,6 +24,8 @@ def heartbeat(lanes: LaneStore, lease: Lease, clock: Clock, lease_ms: int) -> It
                 lanes.renew(lease, clock(), lease_ms)
             except LeaseLostError:
                 return  # The step's own next write meets the same and ends the run.
+            except LedgerError:
+                continue  # As above; and if the ledger is back by then, the lease may be what it was.
 
     thread = threading.Thread(target=renew, name="heartbeat", daemon=True)
     thread.start()

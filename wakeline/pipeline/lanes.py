@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.database import lanes, offsets, partition_starts, streams
+from wakeline.engines import insert, lock_lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
 
 #: Offset ranges of one micro-batch: partition -> (first, end), end exclusive.
@@ -82,7 +82,8 @@ class LaneStore:
         if lane not in self.names():
             raise ConfigError(f"There is no lane {lane}: lane.count is {self.lane_count}.")
         with self._engine.begin() as connection:
-            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
+            lock_lanes(connection)
+            rows = _locked_rows(connection)
             if any(self._is_in_the_way(row, lane, now_ms) for row in rows.values()):
                 return None
             self._lay_out(connection, rows)
@@ -125,7 +126,8 @@ class LaneStore:
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
         connection.execute(sa.update(lanes).values(fenced))
         for name in self.names():
-            connection.execute(insert(lanes).values(lane=name, lane_count=self.lane_count).on_conflict_do_nothing())
+            row = {"lane": name, "lane_count": self.lane_count}
+            connection.execute(insert(connection, lanes).values(row).on_conflict_do_nothing())
             connection.execute(
                 sa.update(lanes)
                 .where(lanes.c.lane == name)
@@ -167,8 +169,8 @@ class LaneStore:
         It is the lease's own from then on. Until all of these are done the other lanes wait.
         """
         with self._engine.begin() as connection:
+            rows = _locked_rows(connection)
             require(connection, lease)
-            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
             intent = self._begun(rows[lease.lane])
             if intent:
                 return _ranges(intent)
@@ -211,8 +213,7 @@ class LaneStore:
     def read_until(self) -> dict[str, int]:
         """Until when each lane has read what was appended to its partitions; 0 for one that never began."""
         with self._reading() as connection:
-            found = connection.execute(sa.select(lanes.c.lane, lanes.c.read_until_ms)).tuples()
-            known = {lane: read_until_ms for lane, read_until_ms in found}
+            known = {row.lane: row.read_until_ms for row in connection.execute(sa.select(lanes))}
         return {name: known.get(name, 0) for name in self.names()}
 
     def committed(self) -> dict[int, int]:
@@ -233,7 +234,7 @@ class LaneStore:
             require(connection, lease)
             for partition, first in starts.items():
                 row = {"stream": self._stream, "partition": partition, "first": first}
-                connection.execute(insert(partition_starts).values(row).on_conflict_do_nothing())
+                connection.execute(insert(connection, partition_starts).values(row).on_conflict_do_nothing())
 
     def require_identity(self, identity: str) -> None:
         """The stream must be the one that the offsets belong to; the first one seen is. Raises StreamError."""
@@ -243,7 +244,7 @@ class LaneStore:
         if known is None:
             with self._engine.begin() as connection:
                 row = {"stream": self._stream, "identity": identity}
-                connection.execute(insert(streams).values(row).on_conflict_do_nothing())
+                connection.execute(insert(connection, streams).values(row).on_conflict_do_nothing())
                 known = connection.execute(query).scalar_one()
         if known != identity:
             raise StreamError(
@@ -261,7 +262,7 @@ class LaneStore:
         for partition, end in committed.items():
             row = {"stream": self._stream, "partition": partition, "committed": end}
             connection.execute(
-                insert(offsets)
+                insert(connection, offsets)
                 .values(row)
                 .on_conflict_do_update(index_elements=["stream", "partition"], set_={"committed": end})
             )
@@ -274,9 +275,19 @@ def _ranges(intent: Mapping[str, tuple[int, int]]) -> dict[int, tuple[int, int]]
     return {int(partition): (first, end) for partition, (first, end) in intent.items()}
 
 
+def _locked_rows(connection: Connection) -> dict[str, Row]:
+    """Every lane's row, which nobody else changes until the end of the transaction."""
+    query = sa.select(lanes).order_by(lanes.c.lane).with_for_update()
+    return {row["lane"]: row for row in connection.execute(query).mappings()}
+
+
 def require(connection: Connection, lease: Lease) -> None:
-    """Raise LeaseLostError unless the lease's token is the newest; part of the caller's transaction."""
-    token = connection.execute(sa.select(lanes.c.fencing_token).where(lanes.c.lane == lease.lane)).scalar()
+    """Raise LeaseLostError unless the lease's token is the newest; part of the caller's transaction.
+
+    Until that ends nobody takes the lane over. Comes before any other lock but those of lanes.
+    """
+    query = sa.select(lanes.c.fencing_token).where(lanes.c.lane == lease.lane).with_for_update()
+    token = connection.execute(query).scalar()
     if token != lease.fencing_token:
         raise _lost(lease)
 

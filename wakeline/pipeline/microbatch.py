@@ -73,6 +73,8 @@ class MicroBatches:
     rules: Mapping[str, Rules]
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
+    #: Answers that the ledger could not take yet: nothing but this process knows of them.
+    _unwritten: list[Answer] = field(default_factory=list)
     read_until_ms: int = 0
     _noted_read_ms: int = 0
     _looked_for_wakeups_ms: int = 0
@@ -81,6 +83,7 @@ class MicroBatches:
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
         check_stream(self.stream, self.lanes)
+        self._write_answers()
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
         self.ledger.settle_orphans(lease, self.clock())
@@ -232,8 +235,13 @@ class MicroBatches:
         if not claims:
             return []
         answers = self.mailer.send(claims)
-        self.ledger.settle(answers)
+        self._unwritten += answers
+        self._write_answers()
         return answers
+
+    def _write_answers(self) -> None:
+        self.ledger.settle(self._unwritten)
+        self._unwritten.clear()
 
     @property
     def _stale_ms(self) -> int:

@@ -6,20 +6,22 @@ gives it up. See docs/decisions/0001-resident-run.md.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wakeline.clock import Clock
-from wakeline.errors import LeaseLostError, WarehouseError
+from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
 from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.settings import LaneSettings
 
 #: A successor that has not been seen for this long is dead.
 SUCCESSOR_ALIVE_MS = 3_000
-#: A warehouse that fails for this long without a break fails the run, so that it shows as failed.
+#: A warehouse or ledger that fails for this long without a break fails the run, so that it shows as failed.
 _GIVE_UP_MS = 60_000
 _WARM_UP_PAUSE_SECONDS = 0.02
 _FAULT_PAUSE_SECONDS = 0.5
+#: What passes by itself, and is waited out.
+_FAULTS = (WarehouseError, LedgerError)
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Resident:
     warn: Callable[[str], None]
     #: Wraps each step: keeps the lease alive while the step is at work.
     keep_alive: Callable[[Lease], AbstractContextManager[None]]
+    _said_ms: int = field(default=0, init=False)
+    _renewed_ms: int = field(default=0, init=False)
 
     def run(self) -> str:
         """Process until handed over, stopped, or at the end of the run's time; returns which of them it was."""
@@ -49,37 +53,64 @@ class Resident:
         except LeaseLostError as lost:
             return str(lost)
         finally:
+            self._release(lease)
+
+    def _release(self, lease: Lease) -> None:
+        try:
             self.lanes.release(lease)
+        except LedgerError as fault:  # The lease expires by itself; what the run ends with says more.
+            self.warn(str(fault))
 
     def _wait_for_lease(self) -> Lease | None:
-        said_ms = 0
+        self._said_ms, answered_ms = 0, self.clock()
         while not self.should_stop():
-            now_ms = self.clock()
-            state = self.lanes.state(self.lane)
-            if not state.holder or state.expires_at_ms <= now_ms:
-                lease = self.lanes.acquire(self.lane, self.holder, now_ms, self._lease_ms)
-                if lease is not None:
+            pause_seconds = _WARM_UP_PAUSE_SECONDS
+            try:
+                if lease := self._ask_for_lease():
                     return lease
-            elif now_ms - said_ms > SUCCESSOR_ALIVE_MS // 3:
-                self.lanes.wait_as_successor(self.lane, self.holder, now_ms)
-                said_ms = now_ms
-            self.sleep(_WARM_UP_PAUSE_SECONDS)
+                answered_ms = self.clock()
+            except LedgerError as fault:
+                if self.clock() - answered_ms > _GIVE_UP_MS:
+                    raise
+                self.warn(str(fault))
+                pause_seconds = _FAULT_PAUSE_SECONDS
+            self.sleep(pause_seconds)
+        return None
+
+    def _ask_for_lease(self) -> Lease | None:
+        now_ms = self.clock()
+        state = self.lanes.state(self.lane)
+        if not state.holder or state.expires_at_ms <= now_ms:
+            return self.lanes.acquire(self.lane, self.holder, now_ms, self._lease_ms)
+        if now_ms - self._said_ms > SUCCESSOR_ALIVE_MS // 3:
+            self.lanes.wait_as_successor(self.lane, self.holder, now_ms)
+            self._said_ms = now_ms
         return None
 
     def _hold(self, lease: Lease) -> str:
-        began_ms = self.clock()
+        began_ms = self._renewed_ms = self.clock()
         self._until_recovered(lease)
-        renewed_ms = began_ms
-        while (ended := self._end_reason(began_ms)) is None:
-            worked = self._step(lease)
-            if worked:
-                renewed_ms = self.clock()
-                continue
-            if self.clock() - renewed_ms > self._lease_ms // 4:
-                renewed_ms = self.clock()
-                self.lanes.renew(lease, renewed_ms, self._lease_ms)
-            self.sleep(self.settings.poll_seconds)
-        return ended
+        while True:
+            try:
+                ended = self._end_reason(began_ms)
+                if ended is not None:
+                    return ended
+                self._step_or_pause(lease)
+            except _FAULTS as fault:
+                self.warn(str(fault))
+                self._until_recovered(lease)
+
+    def _step_or_pause(self, lease: Lease) -> None:
+        if self._step(lease):
+            self._renewed_ms = self.clock()
+            return
+        if self.clock() - self._renewed_ms > self._lease_ms // 4:
+            self._renew(lease)
+        self.sleep(self.settings.poll_seconds)
+
+    def _renew(self, lease: Lease) -> None:
+        self._renewed_ms = self.clock()
+        self.lanes.renew(lease, self._renewed_ms, self._lease_ms)
 
     def _end_reason(self, began_ms: int) -> str | None:
         if self.should_stop():
@@ -93,34 +124,34 @@ class Resident:
         return "its time is over" if held_ms > 2 * soft_end_ms else None
 
     def _step(self, lease: Lease) -> bool:
-        """One micro-batch; a fault of the warehouse is waited out, and then the begun batch is redone."""
-        try:
-            with self.keep_alive(lease):
-                result = self.batches.step(lease)
-        except WarehouseError as fault:
-            self.warn(str(fault))
-            self._until_recovered(lease)
-            return True
+        """One micro-batch; whether there was anything to do."""
+        with self.keep_alive(lease):
+            result = self.batches.step(lease)
         if result is None:
             return False
         self.report(result)
         return bool(result.rows or result.decided or result.answers)
 
     def _until_recovered(self, lease: Lease) -> None:
+        """A fault of the warehouse or the ledger is waited out, and then the begun batch is redone."""
         failing_since_ms = self.clock()
         while True:
             try:
-                with self.keep_alive(lease):
-                    redone = self.batches.recover(lease)
-                for result in redone:
-                    self.report(result)
+                self._recover(lease)
                 return
-            except WarehouseError as fault:
+            except _FAULTS as fault:
                 if self.clock() - failing_since_ms > _GIVE_UP_MS or self.should_stop():
                     raise
                 self.warn(str(fault))
-                self.lanes.renew(lease, self.clock(), self._lease_ms)
                 self.sleep(_FAULT_PAUSE_SECONDS)
+
+    def _recover(self, lease: Lease) -> None:
+        # While the warehouse is away nothing else keeps the lease.
+        self._renew(lease)
+        with self.keep_alive(lease):
+            redone = self.batches.recover(lease)
+        for result in redone:
+            self.report(result)
 
     @property
     def _lease_ms(self) -> int:

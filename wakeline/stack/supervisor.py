@@ -16,7 +16,7 @@ import httpx
 from supervisor.xmlrpc import SupervisorTransport
 
 from wakeline.clock import system_clock
-from wakeline.database import open_database
+from wakeline.engines import open_database
 from wakeline.errors import WakelineError
 from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
@@ -164,7 +164,7 @@ class Stack:
             return False
 
     def _lanes_are_held(self) -> bool:
-        engine = open_database(self._settings.ledger_path)
+        engine = open_database(self._settings)
         lanes = lane_store(self._settings, engine)
         states = [lanes.state(lane) for lane in lanes.names()]
         engine.dispose()

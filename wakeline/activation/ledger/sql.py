@@ -1,6 +1,8 @@
 """The ledger in a SQL database: one row per key, claimed before the ESP is called, settled after it answered.
 
-Each call is one transaction that begins with the lease; see `wakeline.activation.ledger.states` for the states.
+Each call is one transaction that begins with the lease; whoever changes several sends does so in the order of their
+keys, or leaves out those that somebody else is changing: see docs/decisions/0012-locks-on-postgres.md. The states are
+in `wakeline.activation.ledger.states`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.activation.claims import Decided, Intended, Person, Waiting, idempotency_key
@@ -42,6 +43,7 @@ from wakeline.activation.ledger.states import (
 )
 from wakeline.activation.mailer import Answer
 from wakeline.database import campaign_pauses, consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.engines import insert, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
 from wakeline.pipeline.triggers import Occurrence
@@ -84,13 +86,14 @@ class SqlLedger:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
+            lock_everybody(connection)
             for address in addresses:
                 _tie(connection, address)
             for consent in consents_:
                 for subject in _subjects(connection, consent):
-                    connection.execute(_latest_consent(consent, subject))
+                    _keep_latest(connection, consent, subject)
             for suppression in suppressions_:
-                connection.execute(_earliest_suppression(suppression))
+                _keep_earliest(connection, suppression)
 
     def undecided(
         self, occurrences: Sequence[Occurrence], campaigns_of: Mapping[str, Sequence[str]]
@@ -132,6 +135,7 @@ class SqlLedger:
         told = []
         with self._engine.begin() as connection:
             require(connection, lease)
+            lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
             moment = _Moment(now_ms, stale, _pauses(connection))
             for one in intended:
                 if _is_taken(connection, one):
@@ -139,7 +143,7 @@ class SqlLedger:
                 candidate = candidate_of(one)
                 decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
                 row = decision_row(one, decision, lease, run_id, batch, now_ms)
-                connection.execute(_first_decision(row))
+                _keep_first_decision(connection, row)
                 told.append(decided_of(one, row, decision))
         return told
 
@@ -149,7 +153,7 @@ class SqlLedger:
         Of a claim that another run has taken up since, only that its mail is out is news.
         """
         with self._engine.begin() as connection:
-            for answer in answers:
+            for answer in sorted(answers, key=lambda answer: answer.claim.key):
                 claim, at_ms = answer.claim, answer.answered_at_ms
                 values = settled(answer.outcome, claim.claimed_at_ms, at_ms, claim.attempts, self._key_ms)
                 statement = sa.update(sends).where(sends.c.idempotency_key == claim.key, _is_heard(answer))
@@ -161,7 +165,7 @@ class SqlLedger:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
-            for report in reports:
+            for report in sorted(reports, key=lambda report: report.key):
                 # A retry that is certainly not out yet is not what the report is about.
                 open_ = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
                     (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
@@ -184,7 +188,8 @@ class SqlLedger:
         orphaned = (sends.c.state == CLAIMED) & (earlier | abandoned)
         with self._engine.begin() as connection:
             require(connection, lease)
-            rows = [dict(row) for row in connection.execute(sa.select(sends).where(orphaned)).mappings()]
+            query = sa.select(sends).where(orphaned).order_by(sends.c.idempotency_key).with_for_update()
+            rows = [dict(row) for row in connection.execute(query).mappings()]
             for row in rows:
                 values = lost(INTERRUPTED, row["claimed_at_ms"], now_ms, 1, self._key_ms)
                 if values["state"] == RETRY:
@@ -214,10 +219,11 @@ class SqlLedger:
         told = []
         with self._engine.begin() as connection:
             require(connection, lease)
+            lock_people(connection, (id_ for one in waiting for id_ in (one.profile_id, *one.person.ids)))
             is_due, moment = _is_due(connection, now_ms, stale), _Moment(now_ms, stale, _pauses(connection))
             for one in waiting:
                 query = sa.select(sends).where(sends.c.idempotency_key == one.key, is_due)
-                row = connection.execute(query).mappings().first()
+                row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
                 if row is not None:
                     own = rules.get(one.campaign, Rules())
                     told.append(self._decide_again(connection, lease, dict(row), one.person, own, moment))
@@ -245,7 +251,7 @@ class SqlLedger:
         """Hold every send of a campaign from now on; the first who pauses it stays on record."""
         row = {"campaign": campaign, "paused_by": paused_by, "reason": reason, "paused_at_ms": now_ms}
         with self._engine.begin() as connection:
-            connection.execute(insert(campaign_pauses).values(row).on_conflict_do_nothing())
+            connection.execute(insert(connection, campaign_pauses).values(row).on_conflict_do_nothing())
 
     def resume(self, campaign: str) -> bool:
         """Let a campaign's sends go on, those held as well; whether it was paused."""
@@ -282,10 +288,12 @@ def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
     return sends.c.state.in_((CLAIMED, UNKNOWN)) & (sends.c.attempts == answer.claim.attempts)
 
 
-def _first_decision(row: dict[str, Any]) -> sa.Executable:
-    statement = insert(sends).values(row)
+def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
+    statement = insert(connection, sends).values(row)
     changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
-    return statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
+    )
 
 
 def _change(connection: Connection, row: Mapping[str, Any], values: Mapping[str, Any], now_ms: int) -> None:
@@ -376,17 +384,17 @@ def _subjects(connection: Connection, consent: Consent) -> list[str]:
 
 def _tie(connection: Connection, record: RecordAddress) -> None:
     """From now on the record's no is the address's; the one it has said already is so at once."""
-    connection.execute(insert(record_addresses).values(**asdict(record)).on_conflict_do_nothing())
+    connection.execute(insert(connection, record_addresses).values(**asdict(record)).on_conflict_do_nothing())
     for table in (consents, consent_stamps):
         said = sa.select(table).where(table.c.subject == record.subject, sa.not_(table.c.granted))
         for row in connection.execute(said).mappings().all():
             consent = Consent(**row, stamp=table is consent_stamps)
-            connection.execute(_latest_consent(consent, address_subject(record.address)))
+            _keep_latest(connection, consent, address_subject(record.address))
 
 
-def _latest_consent(consent: Consent, subject: str) -> sa.Executable:
+def _keep_latest(connection: Connection, consent: Consent, subject: str) -> None:
     table = consent_stamps if consent.stamp else consents
-    statement = insert(table).values(
+    statement = insert(connection, table).values(
         subject=subject,
         purpose=consent.purpose,
         granted=consent.granted,
@@ -396,21 +404,25 @@ def _latest_consent(consent: Consent, subject: str) -> sa.Executable:
     new, old = statement.excluded, table.c
     # Where two events say the same at the same time, the record is that of the larger message id.
     strength = [sa.tuple_(row.occurred_at_ms, sa.not_(row.granted), row.message_id) for row in (new, old)]
-    return statement.on_conflict_do_update(
-        index_elements=["subject", "purpose"],
-        set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
-        where=strength[0] > strength[1],
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["subject", "purpose"],
+            set_={name: new[name] for name in ("granted", "occurred_at_ms", "message_id")},
+            where=strength[0] > strength[1],
+        )
     )
 
 
-def _earliest_suppression(suppression: Suppression) -> sa.Executable:
-    statement = insert(suppressions).values(**asdict(suppression))
+def _keep_earliest(connection: Connection, suppression: Suppression) -> None:
+    statement = insert(connection, suppressions).values(**asdict(suppression))
     new, old = statement.excluded, suppressions.c
     age = [sa.tuple_(row.occurred_at_ms, row.message_id, row.reason) for row in (new, old)]
-    return statement.on_conflict_do_update(
-        index_elements=["address"],
-        set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
-        where=age[0] < age[1],
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["address"],
+            set_={name: new[name] for name in ("reason", "occurred_at_ms", "message_id")},
+            where=age[0] < age[1],
+        )
     )
 
 

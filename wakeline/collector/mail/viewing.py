@@ -1,21 +1,17 @@
 """A mail as it was sent, rendered again from what the ledger keeps of it."""
 
 import logging
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.rendering import Renderer, RenderError
 from wakeline.activation.tokens import Stamped, Tokens, View
 from wakeline.database import sends
+from wakeline.engines import open_for_reading
 from wakeline.errors import WakelineError
 from wakeline.settings import Settings
 
@@ -34,6 +30,7 @@ class MailUnavailableError(WakelineError):
 class _Sent:
     contact: Mapping[str, Any]
     context: Mapping[str, Any]
+    variant: str
 
 
 class MailViewer:
@@ -55,9 +52,9 @@ class MailViewer:
         """
         token = view.token
         try:
-            sent = _read(self._settings.ledger_path, token.key)
+            sent = _read(self._settings, token.key)
             renderer = self._current_renderer()
-        except (SQLAlchemyError, WakelineError) as error:
+        except WakelineError as error:
             _logger.error("Mails cannot be shown in the browser: %s", error)
             raise MailUnavailableError(str(error)) from error
         if sent is None:
@@ -69,7 +66,7 @@ class MailViewer:
                 sent.contact,
                 sent.context,
                 lambda other: self._tokens.sign(other, view.made_at_ms),
-                renderer.variant_of(token.campaign, token.profile_id),
+                sent.variant,
             )
         except (RenderError, ValueError) as error:  # ValueError: the ledger's row has lost its profile.
             # The reason may quote what is known of the person.
@@ -90,12 +87,8 @@ def _unsigned(token: object) -> str:
     raise AssertionError("Only views are rendered here, and each brings its own way to sign.")
 
 
-def _read(path: Path, key: str) -> _Sent | None:
-    # Not open_database, which would create a ledger where there is none.
-    engine = sa.create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True), poolclass=NullPool
-    )
-    query = sa.select(sends.c.contact, sends.c.context).where(sends.c.idempotency_key == key)
-    with engine.connect() as connection:
+def _read(settings: Settings, key: str) -> _Sent | None:
+    query = sa.select(sends.c.contact, sends.c.context, sends.c.variant).where(sends.c.idempotency_key == key)
+    with open_for_reading(settings).connect() as connection:
         row = connection.execute(query).one_or_none()
-    return None if row is None else _Sent(row.contact, row.context)
+    return None if row is None else _Sent(row.contact, row.context, row.variant)

@@ -1,0 +1,203 @@
+"""Opens the ledger database on SQLite or Postgres, and hides where the two differ.
+
+A transaction that reads, decides and writes sees nothing change between its reads and its commit: on SQLite because
+there is only one at a time, on Postgres by the locks below. See docs/decisions/0012-locks-on-postgres.md.
+"""
+
+import hashlib
+import itertools
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateColumn
+
+from wakeline.database import metadata
+from wakeline.errors import ConfigError, LedgerError
+from wakeline.settings import Settings
+
+#: More people than this in one transaction are locked all at once: Postgres has room for some thousand locks.
+MOST_LOCKS = 500
+
+_POSTGRES = "postgresql"
+_DRIVER = "postgresql+psycopg"
+_CONNECT_SECONDS = 5
+# A holder that stands still in the middle of a transaction must not keep others from taking its lane over.
+_POSTGRES_SESSION = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '30s'"
+# What Postgres adds to its sentence, values of rows among it.
+_DETAILS = ("DETAIL", "CONTEXT", "HINT", "LINE")
+# What tells our locks from those of others in the same database: the first half of an advisory lock's key.
+_LANES, _EVERYBODY, _SCHEMA = (int.from_bytes(b"wak" + bytes([number])) for number in range(3))
+
+
+def open_database(settings: Settings) -> Engine:
+    """The ledger database of the settings, created with its tables where missing.
+
+    Raises ConfigError or LedgerError, in a sentence; later every error of the database is a LedgerError.
+    """
+    if settings.ledger.kind == "sqlite":
+        return open_sqlite(settings.ledger_path)
+    return open_postgres(settings.ledger.url)
+
+
+def open_sqlite(path: Path) -> Engine:
+    """The database in a file; every commit is fsynced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, json_serializer=_to_json)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return _with_tables(engine)
+
+
+def open_postgres(url: str) -> Engine:
+    """The database at a URL; what the URL leaves out is taken from the environment, as libpq does."""
+    return _with_tables(_postgres(url))
+
+
+def open_for_reading(settings: Settings) -> Engine:
+    """The database as it is: nothing is made where there is none, and no connection stays open."""
+    if settings.ledger.kind == "postgres":
+        engine = _postgres(settings.ledger.url, poolclass=NullPool)
+    else:
+        place = f"file:{quote(str(settings.ledger_path))}?mode=ro"
+        engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
+    event.listen(engine, "handle_error", _explain)
+    return engine
+
+
+def insert(connection: Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that can be told what to do on conflict."""
+    return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
+
+
+def lock_lanes(connection: Connection) -> None:
+    """Until the end of the transaction nobody else takes or lays out lanes."""
+    if _is_postgres(connection):
+        connection.execute(_LOCK, {"half": _LANES})
+
+
+def lock_people(connection: Connection, ids: Iterable[str]) -> None:
+    """Until the end of the transaction nobody else decides on sends to these people, and nobody records consent."""
+    if not _is_postgres(connection):
+        return
+    keys = sorted({int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], signed=True) for id_ in ids})
+    if len(keys) > MOST_LOCKS:
+        lock_everybody(connection)
+    else:
+        connection.execute(_LOCK_SHARED, {"half": _EVERYBODY})
+        connection.execute(_LOCK_KEYS, {"keys": keys})
+
+
+def lock_everybody(connection: Connection) -> None:
+    """Until the end of the transaction nobody else decides on sends or records consent."""
+    if _is_postgres(connection):
+        connection.execute(_LOCK, {"half": _EVERYBODY})
+
+
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(:half, 0)")
+_LOCK_SHARED = sa.text("SELECT pg_advisory_xact_lock_shared(:half, 0)")
+# Keys of one number and of two halves are told apart by Postgres; a function's rows come in the order of the array.
+_LOCK_KEYS = sa.text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS one(key)")
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == _POSTGRES
+
+
+def _postgres_url(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise ConfigError(f"ledger.url is no URL; it begins with {_POSTGRES}://HOST/DATABASE.") from None
+    if url.drivername not in (_POSTGRES, "postgres", _DRIVER):
+        raise ConfigError(f"ledger.url is one of '{url.drivername}'; it must begin with {_POSTGRES}://.")
+    return url.set(drivername=_DRIVER)
+
+
+def _postgres(url: str, **options: Any) -> Engine:
+    engine = sa.create_engine(
+        _postgres_url(url),
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=_to_json,
+        **options,
+    )
+    event.listen(engine, "connect", _configure_postgres)
+    return engine
+
+
+def _with_tables(engine: Engine) -> Engine:
+    event.listen(engine, "handle_error", _explain)
+    try:
+        with engine.begin() as connection:
+            if _is_postgres(connection):  # Of two processes that start at once one waits for the other.
+                connection.execute(_LOCK, {"half": _SCHEMA})
+            metadata.create_all(connection)
+            _add_columns(connection)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _add_columns(connection: Connection) -> None:
+    """A database of an earlier version gets the columns that have come since; each has a default."""
+    known = sa.inspect(connection)
+    for table in metadata.sorted_tables:
+        present = {column["name"] for column in known.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                ddl = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {ddl}")
+
+
+def _explain(context: ExceptionContext) -> None:
+    """Raise what went wrong as one sentence, without the values of the statement, which are personal data."""
+    error = context.original_exception
+    if context.is_pre_ping or not isinstance(error, context.dialect.loaded_dbapi.Error):
+        return
+    place = "in the data folder" if context.dialect.name == "sqlite" else _place(context.engine)
+    raise LedgerError(f"The ledger database {place} fails: {_said(error)}.") from error
+
+
+def _said(error: BaseException) -> str:
+    lines = itertools.takewhile(lambda line: not line.startswith(_DETAILS), str(error).splitlines())
+    return " ".join(line.strip() for line in lines).strip().rstrip(".") or type(error).__name__
+
+
+def _place(engine: Engine | None) -> str:
+    if engine is None or not engine.url.host:
+        return "of ledger.url"
+    return f"at {engine.url.host}:{engine.url.port or 5432}"
+
+
+def _to_json(value: Any) -> str:
+    # Column names are a subclass of str; dates and decimals of a context become text.
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's late one.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads, decides and writes must hold the write lock from its first read.
+    immediate = connection.get_execution_options().get("read_only") is None
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _configure_postgres(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_POSTGRES_SESSION)
+    connection.commit()
