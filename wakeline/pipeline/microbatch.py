@@ -141,8 +141,9 @@ class MicroBatches:
         rows = [classify(record, max_bytes) for record in records]
         rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
-        trusted = self.settings.trusted_sources
-        self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
+        trusted, double_opt_in = self.settings.trusted_sources, self.settings.double_opt_in
+        said = consents(rows, trusted, double_opt_in)
+        self.ledger.record(lease, said, suppressions(rows, trusted), record_addresses(rows, trusted))
         return _Ingested(ranges, rows, read_at_ms, self.clock())
 
     def _activate(
