@@ -1,4 +1,4 @@
-"""A sign-up where a yes must be confirmed, from the form to the mail, to the press in it, and to the first marketing."""
+"""A sign-up where a yes must be confirmed: from the form to the mail that asks, to the press, to the first marketing."""
 
 import asyncio
 import re

@@ -29,8 +29,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def postbox(tmp_path: Path) -> Iterator[Postbox]:
-    yield Postbox(tmp_path)
+def postbox(tmp_path: Path) -> Postbox:
+    return Postbox(tmp_path)
 
 
 def the_mail(context: BrowserContext, postbox: Postbox, address: str) -> Page:

@@ -148,7 +148,13 @@ def test_the_settings_say_when_a_mail_is_old(tmp_path: Path) -> None:
 def tokens_of_others(postbox: Postbox, own: str) -> list[str]:
     """A token for each other purpose, one by another key, and parts of a good one."""
     links = postbox.links
-    urls = [links.open_pixel(), links.click(TARGET, "1"), links.view(), links.unsubscribe("marketing"), links.confirm("marketing")]
+    urls = [
+        links.open_pixel(),
+        links.click(TARGET, "1"),
+        links.view(),
+        links.unsubscribe("marketing"),
+        links.confirm("marketing"),
+    ]
     by_path = {httpx.URL(url).path: httpx.URL(url).params["t"] for url in urls}
     good = by_path.pop(own)
     forged = Tokens("another key").sign(Click(KEY, "c", "user:ann", "https://evil.example/", "1"), NOW_MS)

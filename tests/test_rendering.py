@@ -150,9 +150,7 @@ def confirm_link(mail: Mail) -> str:
 
 @pytest.mark.parametrize("first_name", ["Ada", ""])
 def test_the_mail_that_asks_for_confirmation_has_one_button_and_advertises_nothing(first_name: str) -> None:
-    mail = renderer().render(
-        "confirm_opt_in", KEY, {**ADA, "first_name": first_name}, {"purpose": "product_news"}
-    )
+    mail = renderer().render("confirm_opt_in", KEY, {**ADA, "first_name": first_name}, {"purpose": "product_news"})
     assert mail.subject == f"{'Ada, please' if first_name else 'Please'} confirm that you want our emails"
     assert "asked for product news emails" in mail.text
     assert confirm_link(mail) == "https://events.example.com/v1/confirm?t=a1a1%2Bconfirm_opt_in%2Fp-1%2FConfirm"

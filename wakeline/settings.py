@@ -56,7 +56,7 @@ class CollectorSettings(Section):
     write_key: str = Field("", description="Write key of the source `default`; empty means the generated one.")
     double_opt_in: list[_Name] = Field(
         default_factory=list,
-        description='Purposes of which a yes of the source `default` counts only once it is confirmed by mail, e.g.'
+        description="Purposes of which a yes of the source `default` counts only once it is confirmed by mail, e.g."
         ' ["marketing"].',
     )
     max_event_bytes: int = Field(

@@ -64,9 +64,7 @@ def record(
     return Record(partition, offset, received_at_ms, "key", value)
 
 
-def rows(
-    *messages: Message | bytes, partition: int = 0, first: int = 0, source: str = "default"
-) -> list[LandingRow]:
+def rows(*messages: Message | bytes, partition: int = 0, first: int = 0, source: str = "default") -> list[LandingRow]:
     """The landing rows of messages that stand one after the other in a partition."""
     return [
         classify(record(message, partition, offset, source=source), MAX_EVENT_BYTES)
