@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from support.clocks import HOUR_MS, NOW_MS, Hand
 from support.mailing import ANN, CAMPAIGNS, HOSTS, KEY, PUBLIC_URL, SENDER
 from support.sending import RecordingEsp
 
@@ -9,6 +10,7 @@ from wakeline.activation.claims import Claim
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
+from wakeline.activation.tokens import Tokens
 
 PREVIEW = CAMPAIGNS["category_dwell"].preview
 
@@ -22,7 +24,7 @@ def claim(**changed: object) -> Claim:
         "context": PREVIEW,
         "variant": "",
         "attempts": 1,
-        "claimed_at_ms": 0,
+        "claimed_at_ms": NOW_MS,
     }
     return Claim(**(values | changed))  # type: ignore[arg-type]
 
@@ -53,19 +55,25 @@ def test_a_mail_to_no_address_is_rejected_for_another_reason(esp: RecordingEsp) 
     assert esp.requests == []
 
 
-def test_everybody_gets_the_variant_of_their_claim(esp: RecordingEsp, tmp_path: Path) -> None:
+def test_a_mail_is_of_the_variant_that_its_claim_names(esp: RecordingEsp, tmp_path: Path) -> None:
+    definition = "description: d\nowner: o\ntrigger: t\nclass: marketing\nvariants: {a: 1, b: 1}\n"
     home = tmp_path / "tested"
     home.mkdir()
     body = "<mjml><mj-body><mj-section><mj-column><mj-text>Hi</mj-text></mj-column></mj-section></mj-body></mjml>"
-    files = {
-        "campaign.yml": "description: d\nowner: o\ntrigger: t\nclass: marketing\nvariants: {a: 1, b: 1}\n",
-        "email.mjml.liquid": body,
-        "subject.liquid": "common",
-        "subject.a.liquid": "of a",
-        "subject.b.liquid": "of b",
-    }
-    for name, text in files.items():
+    files = {"campaign.yml": definition, "email.mjml.liquid": body, "subject.liquid": "common"}
+    for name, text in {**files, "subject.a.liquid": "a", "subject.b.liquid": "b"}.items():
         (home / name).write_text(text, encoding="utf-8")
-    claims = [claim(key=variant, campaign="tested", variant=variant) for variant in ("a", "b")]
-    mailer(esp, load_campaigns(tmp_path)).send(claims)
-    assert {mail.key: mail.subject for mail in esp.requests} == {"a": "of a", "b": "of b"}
+    campaigns = load_campaigns(tmp_path)
+    mailer(esp, campaigns).send([claim(key=name, campaign="tested", variant=name) for name in ("a", "b")])
+    assert {mail.key: mail.subject for mail in esp.requests} == {"a": "a", "b": "b"}
+
+
+def test_a_mail_that_is_asked_for_again_is_the_very_same_mail(esp: RecordingEsp) -> None:
+    tokens, clock = Tokens("secret"), Hand(NOW_MS)
+    renderer = Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, lambda token: tokens.sign(token, clock()), HOSTS)
+    posted = Mailer(renderer, esp, 1, clock, tokens.sign)
+    posted.send([claim(claimed_at_ms=NOW_MS)])
+    clock.now_ms += HOUR_MS
+    posted.send([claim(claimed_at_ms=NOW_MS, attempts=2)])
+    first, second = esp.requests
+    assert first == second

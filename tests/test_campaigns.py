@@ -33,7 +33,7 @@ def problem(folder: Path) -> str:
 
 def test_the_shipped_campaigns_load() -> None:
     campaigns = load_campaigns(SHIPPED)
-    assert sorted(campaigns) == ["abandoned_cart", "category_dwell", "order_confirmation"]
+    assert sorted(campaigns) == ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
     assert all(campaign.preview and campaign.trigger == name for name, campaign in campaigns.items())
     assert "footer" in campaigns["category_dwell"].partials
 

@@ -23,6 +23,8 @@ from wakeline.activation.tokens import Click, Mailed
 from wakeline.errors import ConfigError
 
 CAMPAIGNS = load_campaigns(Path(__file__).parent.parent / "campaigns")
+#: Those that show products.
+SHOPPING = sorted(name for name, one in CAMPAIGNS.items() if "products" in one.preview)
 SENDER = "Wakeline Demo Shop <shop@mail.example.com>"
 ADA = {"profile_id": "p-1", "email": "ada@example.com", "first_name": "Ada"}
 KEY = "a1" * 32
@@ -76,7 +78,7 @@ def sparse(context: dict[str, Any]) -> dict[str, Any]:
     return thin
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_a_shipped_campaign_renders_its_preview(name: str) -> None:
     mail = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
     assert (mail.to, mail.sender, mail.key, mail.campaign) == ("ada@example.com", SENDER, KEY, name)
@@ -89,7 +91,7 @@ def test_a_shipped_campaign_renders_its_preview(name: str) -> None:
     assert "<http://127.0.0.1:8225/shop/products/sneakers-3?utm_source=wakeline&utm_medium=email&" in mail.text
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_sparse_data_leaves_no_broken_image_and_no_dead_link(name: str) -> None:
     nameless = {**ADA, "first_name": ""}
     mail = renderer().render(name, KEY, nameless, sparse(CAMPAIGNS[name].preview))
@@ -101,7 +103,7 @@ def test_sparse_data_leaves_no_broken_image_and_no_dead_link(name: str) -> None:
     assert "Ada" not in mail.subject
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_the_recommendations_vanish_when_there_are_none(name: str) -> None:
     with_some = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
     without = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview | {"recommendations": []})
@@ -111,7 +113,7 @@ def test_the_recommendations_vanish_when_there_are_none(name: str) -> None:
     assert "Ribbed Beanie" not in without.html
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_a_shipped_campaign_loads_nothing_from_elsewhere(name: str) -> None:
     mail = renderer().render(name, KEY, ADA, sparse(CAMPAIGNS[name].preview))
     assert "//fonts." not in mail.html
@@ -119,7 +121,7 @@ def test_a_shipped_campaign_loads_nothing_from_elsewhere(name: str) -> None:
     assert "@import" not in mail.html
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_hostile_names_stay_text(name: str) -> None:
     hostile = '"><script>alert(1)</script><mj-raw><img src=x onerror=alert(2)>{{ 7 }}&amp;'
     context = copy.deepcopy(CAMPAIGNS[name].preview)
@@ -171,6 +173,40 @@ def test_a_variant_replaces_the_subject_or_the_body_and_shares_the_rest() -> Non
 def test_a_mistake_in_a_variant_names_its_file(file: str, texts: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"mine/{file} line 1"):
         renderer(campaign("x", variants={"short": 1}, **texts))
+
+
+def confirm_link(mail: Mail) -> str:
+    """The one confirm link of a mail, the same in both parts."""
+    [link] = [href for href in Elements(mail.html).addresses["href"] if urlsplit(href).path == "/v1/confirm"]
+    assert f"Yes, I want them <{link}>" in mail.text
+    return link
+
+
+@pytest.mark.parametrize("first_name", ["Ada", ""])
+def test_the_mail_that_asks_for_confirmation_has_one_button_and_advertises_nothing(first_name: str) -> None:
+    mail = renderer().render("confirm_opt_in", KEY, {**ADA, "first_name": first_name}, {"purpose": "product_news"})
+    assert mail.subject == f"{'Ada, please' if first_name else 'Please'} confirm that you want our emails"
+    assert "asked for product news emails" in mail.text
+    assert confirm_link(mail) == "https://events.example.com/v1/confirm?t=a1a1%2Bconfirm_opt_in%2Fp-1%2FConfirm"
+    found = Elements(mail.html)
+    assert [urlsplit(href).path for href in found.addresses["href"]] == ["/v1/confirm", "/v1/mail"]
+    assert len(found.addresses["src"]) == 1
+    assert "List-Unsubscribe" not in mail.headers
+
+
+def test_a_hostile_purpose_stays_text() -> None:
+    mail = renderer().render("confirm_opt_in", KEY, ADA, {"purpose": '"><script>alert(1)</script>'})
+    assert "script" not in Elements(mail.html).tags
+
+
+@pytest.mark.parametrize("context", [{}, {"purpose": ""}, {"purpose": None}])
+def test_without_a_purpose_there_is_nothing_to_confirm(context: dict[str, Any]) -> None:
+    assert ">[]<" in render_text("[{{ confirm_url }}]", context).html
+
+
+def test_the_mail_in_the_browser_has_the_same_button() -> None:
+    html = renderer().render_view("confirm_opt_in", KEY, ADA, {"purpose": "marketing"}, lambda token: "again")
+    assert "https://events.example.com/v1/confirm?t=again" in Elements(html).addresses["href"]
 
 
 def test_a_missing_variable_names_campaign_place_and_variable() -> None:

@@ -98,6 +98,7 @@ class _Addresses:
     open_pixel: str
     view: str
     unsubscribe: str
+    confirm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +130,27 @@ class Renderer:
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
     def render(
-        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
+        self,
+        campaign: str,
+        key: str,
+        profile: Mapping[str, Any],
+        context: Mapping[str, Any],
+        variant: str = "",
+        sign: Sign | None = None,
     ) -> Mail:
         """The mail of one send: `profile` holds the contact columns, `context` the trigger row's.
 
-        A variant that has been removed since it was drawn gives the common mail.
+        A variant that has been removed since it was drawn gives the common mail. Rendered again with the same `sign`
+        it is the same mail to the byte.
         Raises RenderError naming the campaign and the address or tag that is wrong, and MissingVariableError naming
         the variable, the file and the line.
         """
         compiled = self._of(campaign)
         recipient = _recipient(campaign, profile.get("email"))
-        links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile), self._link_hosts)
-        addresses = _Addresses(links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links))
+        links = MailLinks(self._public_url, sign or self._sign, _mailed(campaign, key, profile), self._link_hosts)
+        addresses = _Addresses(
+            links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links), _confirm(context, links)
+        )
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         linked = _linked(html, compiled.campaign, links, addresses)
@@ -170,7 +180,7 @@ class Renderer:
         """
         compiled = self._of(campaign)
         links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile), self._link_hosts)
-        addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links))
+        addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links), _confirm(context, links))
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         return _linked(html, compiled.campaign, links, addresses).tracked
@@ -190,6 +200,12 @@ def _unsubscribe(campaign: Campaign, links: MailLinks) -> str:
     return "" if campaign.purpose is None else links.unsubscribe(campaign.purpose)
 
 
+def _confirm(context: Mapping[str, Any], links: MailLinks) -> str:
+    """Only a trigger that names a purpose has something to be confirmed."""
+    purpose = str(context.get("purpose") or "")
+    return links.confirm(purpose) if purpose else ""
+
+
 def _variables(
     compiled: _Compiled, profile: Mapping[str, Any], context: Mapping[str, Any], addresses: _Addresses
 ) -> dict[str, Any]:
@@ -201,11 +217,12 @@ def _variables(
         "open_pixel_url": addresses.open_pixel,
         "view_url": addresses.view,
         "unsubscribe_url": addresses.unsubscribe,
+        "confirm_url": addresses.confirm,
     }
 
 
 def _linked(html: str, campaign: Campaign, links: MailLinks, addresses: _Addresses) -> _Linked:
-    own = {addresses.view, addresses.unsubscribe}
+    own = {addresses.view, addresses.unsubscribe, addresses.confirm}
     anchors = [anchor for anchor in find_anchors(html) if anchor.address not in own]
     ids = [anchor.name or str(position) for position, anchor in enumerate(anchors, start=1)]
     targets = [with_utm(anchor.address, _utm(campaign, id_)) for anchor, id_ in zip(anchors, ids, strict=True)]

@@ -55,11 +55,19 @@ class OptOut(Mailed):
     purpose: str
 
 
+@dataclass(frozen=True, slots=True)
+class Confirm(Mailed):
+    """The right to confirm a consent: whoever has the mail reads at its address."""
+
+    purpose: str
+
+
 _PURPOSES: dict[type[Mailed], bytes] = {
     Open: b"mail-open",
     View: b"mail-view",
     Click: b"mail-click",
     OptOut: b"mail-opt-out",
+    Confirm: b"mail-confirm",
 }
 T = TypeVar("T", bound=Mailed)
 

@@ -12,14 +12,21 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from wakeline.activation.links import CLICK_PATH, PIXEL_PATH, TOKEN_PARAMETER, UNSUBSCRIBE_PATH, VIEW_PATH
-from wakeline.activation.tokens import Click, Mailed, Open, OptOut, Stamped, Tokens, View
+from wakeline.activation.links import (
+    CLICK_PATH,
+    CONFIRM_PATH,
+    PIXEL_PATH,
+    TOKEN_PARAMETER,
+    UNSUBSCRIBE_PATH,
+    VIEW_PATH,
+)
+from wakeline.activation.tokens import Click, Confirm, Mailed, Open, OptOut, Stamped, Tokens, View
 from wakeline.clock import to_iso
 from wakeline.collector.envelope import Batch
 from wakeline.collector.images import GIF
 from wakeline.collector.intake import Intake
 from wakeline.collector.mail import pages
-from wakeline.collector.mail.events import Message, clicked, opened, unsubscribed
+from wakeline.collector.mail.events import Message, clicked, confirmed, opened, unsubscribed
 from wakeline.collector.mail.labels import ClickRules, label_click, label_open, user_agent
 from wakeline.collector.mail.viewing import MailUnavailableError, MailViewer, NoSuchMailError
 from wakeline.errors import StreamError
@@ -46,6 +53,7 @@ class MailEndpoints:
         self._viewer = MailViewer(settings, self._tokens)
         self._one_view = asyncio.Semaphore(1)
         self._lifetime_ms = activation.link_days * _MS_PER_DAY
+        self._confirm_lifetime_ms = activation.confirm_days * _MS_PER_DAY
         self._rules = ClickRules(
             too_soon_ms=activation.automated_click_seconds * 1_000, https=activation.public_url.startswith("https:")
         )
@@ -56,6 +64,7 @@ class MailEndpoints:
             Route(CLICK_PATH, self.click, methods=["GET"]),
             Route(VIEW_PATH, self.view, methods=["GET"]),
             Route(UNSUBSCRIBE_PATH, self.unsubscribe, methods=["GET", "POST"]),
+            Route(CONFIRM_PATH, self.confirm, methods=["GET", "POST"]),
         ]
 
     async def pixel(self, request: Request) -> Response:
@@ -122,6 +131,25 @@ class MailEndpoints:
         except StreamError:  # Logged by the appender.
             return pages.answer(pages.NOT_UNSUBSCRIBED)
         return pages.answer(pages.is_unsubscribed(purpose))
+
+    async def confirm(self, request: Request) -> Response:
+        """GET asks, POST records the yes: mail scanners press every link, and theirs is none."""
+        confirm = self._read(request, Confirm)
+        if confirm is None:
+            return pages.answer(pages.NO_SUCH_LINK)
+        now_ms = self._intake.clock()
+        if confirm.age_ms(now_ms) > self._confirm_lifetime_ms:
+            return pages.answer(pages.CONFIRMATION_EXPIRED)
+        purpose = confirm.token.purpose
+        if request.method != "POST":
+            return pages.answer(pages.ask_to_confirm(purpose))
+        # Sealed anew: base64 has several texts for the same token.
+        sealed = self._tokens.sign(confirm.token, confirm.made_at_ms)
+        try:
+            await self._accept(confirmed(confirm.token, sealed, user_agent(request.headers), now_ms), now_ms)
+        except StreamError:  # Logged by the appender.
+            return pages.answer(pages.NOT_CONFIRMED)
+        return pages.answer(pages.is_confirmed(purpose))
 
     def _read(self, request: Request, kind: type[T]) -> Stamped[T] | None:
         return self._tokens.read(kind, request.query_params.get(TOKEN_PARAMETER, ""))
