@@ -137,6 +137,7 @@ class Renderer:
             html=linked.tracked,
             text=plain_text(linked.readable),
             headers=_headers(campaign, key, compiled.sender, addresses.unsubscribe),
+            profile_id=str(profile.get("profile_id", "")),
         )
 
     def render_view(
