@@ -62,5 +62,6 @@ class Mailer:
             return Unknown(f"the ESP adapter failed: {error!r}")
 
     def close(self) -> None:
-        """Wait for mails in flight."""
+        """Wait for mails in flight, then close the ESP."""
         self._pool.shutdown()
+        self._esp.close()

@@ -61,3 +61,6 @@ class Esp(Protocol):
 
     def send(self, mail: Mail) -> Outcome:
         """Hand one mail to the provider."""
+
+    def close(self) -> None:
+        """Let go of its connections; it is not used afterwards."""
