@@ -13,7 +13,7 @@ from support.mailing import HOSTS
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
-from wakeline.activation.esp.outbox import to_message
+from wakeline.activation.esp.message import to_message
 from wakeline.activation.esp.protocol import Mail
 from wakeline.activation.rendering import Renderer, RenderError
 from wakeline.activation.tokens import Click, Mailed

@@ -269,7 +269,18 @@ class ActivationSettings(Section):
     )
     marketing_cap_sends: int = Field(3, ge=1, description="Most marketing mails to one person in the window below.")
     marketing_cap_hours: float = Field(168.0, gt=0, description="Rolling window of the marketing frequency cap.")
-    send_threads: int = Field(4, ge=1, description="Mails rendered and handed to the ESP at the same time.")
+    send_threads: int = Field(
+        4, ge=1, description="Most mails handed over at the same time, to all providers together."
+    )
+    breaker_failures: int = Field(
+        5,
+        ge=1,
+        description="Mails in a row that a provider puts off or does not answer for; then it is left alone for a"
+        " while, and the next of `esp` is asked.",
+    )
+    breaker_seconds: float = Field(
+        30.0, gt=0, description="How long it is left alone; then one mail finds out whether it works again."
+    )
 
 
 class PageSettings(Section):

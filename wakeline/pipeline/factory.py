@@ -82,7 +82,7 @@ def open_ledger(settings: Settings, engine: Engine) -> Ledger:
 
 
 def open_mailer(settings: Settings, campaigns: dict[str, Campaign], clock: Clock) -> Mailer:
-    """The configured ESP behind a renderer for the campaigns."""
+    """The configured providers behind a renderer for the campaigns."""
     activation = settings.activation
     tokens = Tokens(load_secrets(settings.data_dir).signing_key)
     renderer = Renderer(

@@ -12,7 +12,7 @@ from wakeline.activation.claims import Claim, Decided, Intended
 from wakeline.activation.consent import consents, record_addresses, suppressions
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
-from wakeline.activation.mailer import Answer, Mailer
+from wakeline.activation.mailer import Answer, Mailer, Patience
 from wakeline.clock import Clock
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
@@ -150,12 +150,13 @@ class MicroBatches:
     ) -> tuple[list[Decided], list[Answer]]:
         """Claim and send, a few at a time: the first mail of a large batch must not wait for the claim of the last."""
         intended = self._intended(ingested, members, as_of_ms)
-        answers = self._send(lease, self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT))
+        patience = self.mailer.patience()
+        answers = self._send(lease, self.ledger.reclaim_due(lease, self.clock(), _RETRY_LIMIT), patience)
         decided: list[Decided] = []
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
             outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock())
-            answers += self._send(lease, [one.claim for one in outcome if one.claim])
+            answers += self._send(lease, [one.claim for one in outcome if one.claim], patience)
             decided += outcome
         return decided, answers
 
@@ -176,10 +177,10 @@ class MicroBatches:
             by_trigger.setdefault(campaign.trigger, []).append(campaign.name)
         return self.ledger.undecided(occurrences, by_trigger)
 
-    def _send(self, lease: Lease, claims: Sequence[Claim]) -> list[Answer]:
+    def _send(self, lease: Lease, claims: Sequence[Claim], patience: Patience) -> list[Answer]:
         if not claims:
             return []
-        answers = self.mailer.send(claims)
+        answers = self.mailer.send(claims, patience)
         self.ledger.settle(answers)
         return answers
 

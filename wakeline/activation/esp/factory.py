@@ -1,17 +1,24 @@
 """The adapters that the settings name."""
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 from wakeline.activation.esp.braze import BrazeApi
+from wakeline.activation.esp.breaker import Breaker
 from wakeline.activation.esp.customerio import CustomerioApi
+from wakeline.activation.esp.failover import FailOver
+from wakeline.activation.esp.guarded import Guarded
 from wakeline.activation.esp.http import Api, HttpEsp
+from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.mailgun import MailgunApi
 from wakeline.activation.esp.outbox import OutboxEsp
 from wakeline.activation.esp.postmark import PostmarkApi
 from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.esp.resend import ResendApi
 from wakeline.activation.esp.sendgrid import SendgridApi
+from wakeline.activation.esp.ses import Ses
 from wakeline.activation.esp.settings import (
     OUTBOX,
     BrazeEsp,
@@ -21,11 +28,13 @@ from wakeline.activation.esp.settings import (
     PostmarkEsp,
     ResendEsp,
     SendgridEsp,
+    SesEsp,
+    SmtpEsp,
     WebhookEsp,
 )
+from wakeline.activation.esp.smtp import Smtp
 from wakeline.activation.esp.webhook import WebhookApi
 from wakeline.clock import Clock
-from wakeline.errors import ConfigError
 from wakeline.settings import Settings
 
 #: Table of the settings -> what opens its API, given the table and the clock.
@@ -40,16 +49,26 @@ _APIS: dict[type[EspSection], Callable[[Any, Clock], Api]] = {
 }
 
 
-def open_esp(settings: Settings, clock: Clock) -> Esp:
-    """The email service providers of `activation.esp` as one; raises ConfigError for one that is wrong."""
-    esps = [_open_one(name, settings, clock) for name in settings.activation.esp]
-    if len(esps) > 1:
-        raise ConfigError("activation.esp names several providers, and there is no fail-over between them; name one.")
-    return esps[0]
+def open_esp(settings: Settings, clock: Clock) -> FailOver:
+    """The email service providers of `activation.esp`, in its order; raises ConfigError for one that is wrong."""
+    return FailOver([_guarded(name, settings, clock) for name in settings.activation.esp])
 
 
-def _open_one(name: str, settings: Settings, clock: Clock) -> Esp:
+def _guarded(name: str, settings: Settings, clock: Clock) -> Guarded:
+    activation = settings.activation
+    breaker = Breaker(activation.breaker_failures, activation.breaker_seconds)
     if name == OUTBOX:
-        return OutboxEsp(settings.outbox_dir, clock)
+        outbox = OutboxEsp(settings.outbox_dir, clock)
+        return Guarded(outbox, RateLimit(math.inf), activation.send_threads, breaker, time.monotonic, time.sleep)
     section = settings.esp[name]
+    esp, limit = _adapter(name, section, clock), RateLimit(section.rate_per_second)
+    return Guarded(esp, limit, section.concurrency, breaker, time.monotonic, time.sleep)
+
+
+def _adapter(name: str, section: EspSection, clock: Clock) -> Esp:
+    match section:
+        case SesEsp():
+            return Ses(name, section, clock)
+        case SmtpEsp():
+            return Smtp(name, section, clock, time.monotonic)
     return HttpEsp(name, section, _APIS[type(section)](section, clock), clock)

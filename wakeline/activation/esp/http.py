@@ -195,15 +195,12 @@ class HttpEsp:
                 reason = f"look at the settings esp.{self.name} and at the account: {reason}"
                 return TryLater(self._wait_seconds(answer, _SETTINGS_SECONDS), reason)
             case Meaning.LOST:
-                return self._lost(f"it is not certain what became of it: {reason}")
+                return Unknown(f"it is not certain what became of it: {reason}")
 
     def _unanswered(self, what: str, nothing_done: bool) -> Outcome:
         if nothing_done:
             return TryLater(_LATER_SECONDS, f"the provider was not reached: {what}")
-        return self._lost(f"the answer was lost: {what}")
-
-    def _lost(self, reason: str) -> Outcome:
-        return TryLater(_LATER_SECONDS, reason) if self.takes_idempotency_key else Unknown(reason)
+        return Unknown(f"the answer was lost: {what}")
 
     def _wait_seconds(self, answer: Answer, default_seconds: float) -> float:
         for header in ("Retry-After", "X-RateLimit-Reset"):

@@ -22,9 +22,10 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took the mail under its own id."""
+    """The provider took the mail under its own id; `esp` is the name of its table in the settings."""
 
     provider_id: str
+    esp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

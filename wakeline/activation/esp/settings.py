@@ -2,10 +2,11 @@
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import httpx
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from wakeline.section import Section
 
@@ -143,7 +144,54 @@ class WebhookEsp(EspSection):
     )
 
 
+class SesEsp(EspSection):
+    """Amazon SES, API version 2. Credentials and region are those of the AWS environment, as boto3 finds them."""
+
+    kind: Literal["ses"] = Field(description="Amazon SES.")
+    rate_per_second: float = Field(
+        14.0, gt=0, description="Most requests a second: the account's maximum send rate, 1 in the sandbox."
+    )
+    region: str = Field("", description="AWS region; empty takes that of the environment.")
+    endpoint_url: _Address | None = Field(None, description="Another address than AWS's own: a VPC endpoint.")
+    role_arn: str = Field("", description="IAM role to assume for sending; empty takes the environment's identity.")
+    configuration_set: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = Field(
+        "", description="Configuration set whose event destinations are told what becomes of the mails."
+    )
+
+
+class SmtpEsp(EspSection):
+    """Any mail server that takes mails over SMTP."""
+
+    kind: Literal["smtp"] = Field(description="Any server that takes mails over SMTP.")
+    rate_per_second: float = Field(10.0, gt=0, description="Most mails a second.")
+    concurrency: int = Field(4, ge=1, description="Most connections at the same time; each is used again.")
+    timeout_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="Longest wait for a connection, and then for each answer. A mail whose last answer comes later is"
+        " `unknown`.",
+    )
+    host: str = Field(min_length=1, description="Name of the server.")
+    port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 for `starttls`, 465 for `tls`.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted; `none` is for a server in your own network."
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates that the server is checked by; without it those of the system."
+    )
+    username: str = Field("", description="User name; empty logs in nowhere.")
+    password: str = Field("", description="Password of the user.")
+
+    @model_validator(mode="after")
+    def _password_is_not_sent_in_the_open(self) -> Self:
+        if self.username and self.security == "none" and self.host not in _LOOPBACK:
+            raise ValueError("security 'none' would send the password readable to all; choose starttls or tls")
+        if bool(self.username) != bool(self.password):
+            raise ValueError("username and password belong together; set both or neither")
+        return self
+
+
 EspSettings = Annotated[
-    SendgridEsp | PostmarkEsp | MailgunEsp | ResendEsp | BrazeEsp | CustomerioEsp | WebhookEsp,
+    SendgridEsp | PostmarkEsp | MailgunEsp | ResendEsp | BrazeEsp | CustomerioEsp | WebhookEsp | SesEsp | SmtpEsp,
     Field(discriminator="kind"),
 ]
