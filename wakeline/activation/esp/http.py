@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -16,7 +15,8 @@ import orjson
 
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
 from wakeline.activation.esp.settings import EspSection
-from wakeline.clock import Clock, to_epoch_ms
+from wakeline.clock import Clock
+from wakeline.retry_after import retry_after_seconds
 
 #: No encoding of the answer: a small body cannot become a huge one.
 REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "wakeline"}
@@ -29,7 +29,7 @@ _LATER_SECONDS = 5.0
 #: Somebody has to look at the settings or at the account first.
 _SETTINGS_SECONDS = 60.0
 _MIN_SECONDS, _MAX_SECONDS = 1.0, 86_400.0
-#: A smaller number is no time since 1970, but the seconds from now.
+#: A smaller number is no time since 1970.
 _FIRST_EPOCH_SECONDS = 1_000_000_000
 
 _SUCCESS = range(200, 300)
@@ -49,7 +49,7 @@ _NOTHING_LEFT = (
 )
 _BODY_SENT = "http11.send_request_body.complete"
 
-_ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]+")
+_ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]*[^\s<>\"'(),:;.]")
 _SECRET_FIELDS = ("key", "token", "secret")
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -203,17 +203,17 @@ class HttpEsp:
         return Unknown(f"the answer was lost: {what}")
 
     def _wait_seconds(self, answer: Answer, default_seconds: float) -> float:
-        for header in ("Retry-After", "X-RateLimit-Reset"):
-            found = _seconds(answer.headers.get(header, ""), self._clock())
-            if found is not None:
-                return min(max(found, _MIN_SECONDS), _MAX_SECONDS)
-        return default_seconds
+        now_ms = self._clock()
+        found = retry_after_seconds(answer.headers.get("Retry-After", ""), now_ms)
+        if found is None:
+            found = _seconds_until(answer.headers.get("X-RateLimit-Reset", ""), now_ms)
+        return default_seconds if found is None else min(max(found, _MIN_SECONDS), _MAX_SECONDS)
 
     def _clean(self, reason: str) -> str:
         """A reason that may stand in the ledger and in logs: short, without secrets and addresses of people."""
         for secret in self._secrets:
             reason = reason.replace(secret, "...")
-        reason = _ADDRESS.sub("<address>", _CONTROL.sub(" ", reason))
+        reason = _ADDRESS.sub("(address)", _CONTROL.sub(" ", reason))
         return reason if len(reason) <= _MAX_REASON_CHARACTERS else f"{reason[:_MAX_REASON_CHARACTERS]}..."
 
 
@@ -252,13 +252,7 @@ def _described(error: httpx.TransportError) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 
-def _seconds(text: str, now_ms: int) -> float | None:
-    """How long to wait by a header: seconds, a time since 1970 or an HTTP date; None for anything else."""
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) <= len(str(_FIRST_EPOCH_SECONDS)):
-        seconds = float(text)
-        return seconds if seconds < _FIRST_EPOCH_SECONDS else seconds - now_ms / 1000
-    try:
-        return (to_epoch_ms(parsedate_to_datetime(text)) - now_ms) / 1000
-    except (ValueError, OverflowError):
-        return None
+def _seconds_until(value: str, now_ms: int) -> float | None:
+    """The same for a header that holds seconds since 1970, as `X-RateLimit-Reset` does."""
+    seconds = retry_after_seconds(value, now_ms)
+    return None if seconds is None or seconds < _FIRST_EPOCH_SECONDS else seconds - now_ms / 1000
