@@ -6,7 +6,7 @@ import pytest
 from support.accounts import ACCOUNTS, JSON_HEADERS, SECRET
 from support.providers import ADDRESS, KEY, MAIL, providing
 
-from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
+from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater, Unknown
 
 BRAZE = ACCOUNTS["braze"]
 
@@ -48,7 +48,10 @@ SETTINGS = "look at the settings esp.main and at the account: "
         (
             400,
             "The external reference has been queued.  Please retry to obtain send_id.",
-            TryLater(5, "HTTP 400 The external reference has been queued.  Please retry to obtain send_id."),
+            Unknown(
+                "it is not certain what became of it: HTTP 400 The external reference has been queued.  Please retry"
+                " to obtain send_id."
+            ),
         ),
         (400, "Campaign does not exist", TryLater(60, f"{SETTINGS}HTTP 400 Campaign does not exist")),
         (
@@ -66,7 +69,7 @@ SETTINGS = "look at the settings esp.main and at the account: "
             TryLater(60, f"{SETTINGS}HTTP 401 Error authenticating credentials"),
         ),
         (429, "Over rate limit", TryLater(5, "HTTP 429 Over rate limit")),
-        (500, "Internal", TryLater(5, "it is not certain what became of it: HTTP 500 Internal")),
+        (500, "Internal", Unknown("it is not certain what became of it: HTTP 500 Internal")),
     ],
 )
 def test_the_documented_errors_are_told(status: int, message: str, outcome: Outcome) -> None:

@@ -48,9 +48,9 @@ def any_account(request: pytest.FixtureRequest) -> Account:
     return found
 
 
-def is_lost(outcome: Outcome, account: Account) -> bool:
-    """The mail may be out: a second try is safe only with the idempotency key."""
-    return isinstance(outcome, TryLater if account.takes_idempotency_key else Unknown)
+def is_lost(outcome: Outcome) -> bool:
+    """The mail may be out. Whether the key makes a second try safe is not the adapter's to say: there may be others."""
+    return isinstance(outcome, Unknown)
 
 
 def test_what_the_settings_open_says_whether_it_takes_the_key(any_account: Account) -> None:
@@ -143,7 +143,7 @@ def test_a_mail_that_is_refused_is_rejected(account: Account) -> None:
 def test_a_server_that_fails_may_have_taken_the_mail(any_account: Account) -> None:
     statuses = (500, 501, 502, 503, 504, 599, 303)
     outcomes = outcomes_of(any_account, {status: answering(status, {}) for status in statuses})
-    assert [status for status, outcome in outcomes.items() if not is_lost(outcome, any_account)] == []
+    assert [status for status, outcome in outcomes.items() if not is_lost(outcome)] == []
 
 
 # The network
@@ -182,7 +182,7 @@ def test_a_pool_without_a_free_connection_has_sent_nothing(account: Account) -> 
     assert len(never_left) + len(lost) == 4
     assert len(lost) == len(provider.requests)
     assert all(isinstance(one, TryLater) for one in never_left)
-    assert all(is_lost(one, account) for one in lost)
+    assert all(is_lost(one) for one in lost)
 
 
 def test_a_body_that_does_not_go_out_in_time_is_not_taken(account: Account) -> None:
@@ -213,7 +213,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_the_mail_in_doubt(any_accou
         provider.behaviour = provider.silent
         outcome = esp.send(MAIL)
     assert len(provider.requests) == 1
-    assert is_lost(outcome, any_account)
+    assert is_lost(outcome)
     assert "ReadTimeout" in getattr(outcome, "reason", "")
 
 
@@ -226,7 +226,7 @@ def test_without_a_status_the_mail_is_in_doubt(any_account: Account) -> None:
         "endless header": saying(b"HTTP/1.1 200 OK\r\nX-Long: " + HUGE),
     }
     outcomes = outcomes_of(any_account, behaviours)
-    assert [name for name, outcome in outcomes.items() if not is_lost(outcome, any_account)] == []
+    assert [name for name, outcome in outcomes.items() if not is_lost(outcome)] == []
 
 
 # A success that the provider did not write: a proxy or a wrong address answers 200 as well.
@@ -254,7 +254,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("account", READERS.values(), ids=READERS)
 def test_a_success_that_is_not_the_providers_leaves_the_mail_in_doubt(account: Account) -> None:
     outcomes = outcomes_of(account, UNREADABLE)
-    assert [name for name, outcome in outcomes.items() if not is_lost(outcome, account)] == []
+    assert [name for name, outcome in outcomes.items() if not is_lost(outcome)] == []
 
 
 @pytest.mark.parametrize("body", [HTML, b"", HUGE])
@@ -290,7 +290,7 @@ def test_an_answer_that_never_ends_is_left_when_its_time_is_over(account: Accoun
             connection.sendall(b"1\r\nx\r\n")
 
     with providing(dripping) as provider, account.opened(provider, clock=lambda: next(ticks)) as esp:
-        assert is_lost(esp.send(MAIL), account)
+        assert is_lost(esp.send(MAIL))
 
 
 # What is said of it

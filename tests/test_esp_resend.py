@@ -7,7 +7,7 @@ from support.accounts import ACCOUNTS, JSON_HEADERS, SECRET
 from support.providers import ADDRESS, KEY, MAIL
 
 from wakeline.activation.esp.metadata import SendMetadata, read_metadata
-from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
+from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater, Unknown
 
 RESEND = ACCOUNTS["resend"]
 
@@ -45,10 +45,10 @@ def test_its_webhook_reads_the_metadata_back() -> None:
         (422, "invalid_from_address", "Invalid `from` field.", Rejected),
         (401, "missing_api_key", "Missing API Key", TryLater),
         (403, "validation_error", "The example.com domain is not verified.", TryLater),
-        (409, "concurrent_idempotent_requests", "There is another request in progress.", TryLater),
+        (409, "concurrent_idempotent_requests", "There is another request in progress.", Unknown),
         (429, "rate_limit_exceeded", "Too many requests.", TryLater),
         (429, "daily_quota_exceeded", "You have reached your daily email quota.", TryLater),
-        (500, "application_error", "An unexpected error occurred.", TryLater),
+        (500, "application_error", "An unexpected error occurred.", Unknown),
     ],
 )
 def test_the_documented_errors_are_told(status: int, name: str, message: str, outcome: type[Outcome]) -> None:

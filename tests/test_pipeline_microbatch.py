@@ -362,9 +362,6 @@ def test_a_mail_that_was_refused_or_may_be_out_is_not_tried_again(site: Site, ou
     assert site.sends()["order_confirmation", "user:ann", "order/o1"] == state
 
 
-@pytest.mark.xfail(
-    reason="settle writes `unknown` for every ESP, and only orphans of another holder are looked at again"
-)
 def test_a_lost_answer_is_asked_for_again_of_an_esp_that_takes_the_key(site: Site) -> None:
     answers: Iterator[Outcome] = iter([Unknown("the line went dead"), Accepted("id")])
     esp = RecordingEsp(takes_idempotency_key=True, answer=lambda _: next(answers))

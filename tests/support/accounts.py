@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.providers import KEY, MAIL, Provider, Recorded, answering, fixed_clock, providing
-from wakeline.activation.esp.factory import open_esp
+from wakeline.activation.esp.factory import open_adapter
 from wakeline.activation.esp.http import HttpEsp
 from wakeline.activation.esp.protocol import Mail, Outcome
 from wakeline.clock import Clock
@@ -41,7 +41,7 @@ class Account:
         """The adapter towards a provider, as the settings open it."""
         url = provider if isinstance(provider, str) else provider.url
         table = {"kind": self.kind, self.endpoint: url, "timeout_seconds": 20.0, **self.settings, **more}
-        esp = open_esp(Settings.model_validate({"esp": {"main": table}, "activation": {"esp": ["main"]}}), clock)
+        esp = open_adapter("main", Settings.model_validate({"esp": {"main": table}}).esp["main"], clock)
         assert isinstance(esp, HttpEsp)
         yield esp
         esp.close()

@@ -20,7 +20,7 @@ from wakeline.events import subject_fields
 _QUEUED = "queued"
 #: Beginnings of Braze's sentences about other things than the mail.
 _MEANINGS = {
-    "The external reference has been queued": Meaning.LATER,
+    "The external reference has been queued": Meaning.LOST,
     "The campaign is": Meaning.SETTINGS,
     "Campaign does not exist": Meaning.SETTINGS,
     "campaign_id must be": Meaning.SETTINGS,

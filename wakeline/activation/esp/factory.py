@@ -61,11 +61,12 @@ def _guarded(name: str, settings: Settings, clock: Clock) -> Guarded:
         outbox = OutboxEsp(settings.outbox_dir, clock)
         return Guarded(outbox, RateLimit(math.inf), activation.send_threads, breaker, time.monotonic, time.sleep)
     section = settings.esp[name]
-    esp, limit = _adapter(name, section, clock), RateLimit(section.rate_per_second)
+    esp, limit = open_adapter(name, section, clock), RateLimit(section.rate_per_second)
     return Guarded(esp, limit, section.concurrency, breaker, time.monotonic, time.sleep)
 
 
-def _adapter(name: str, section: EspSection, clock: Clock) -> Esp:
+def open_adapter(name: str, section: EspSection, clock: Clock) -> Esp:
+    """The adapter of one table, with nothing around it; raises ConfigError when the table is wrong."""
     match section:
         case SesEsp():
             return Ses(name, section, clock)

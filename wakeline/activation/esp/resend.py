@@ -60,4 +60,4 @@ class ResendApi:
     def refused(self, answer: Answer) -> Refusal:
         """The name of an error and a sentence."""
         name = answer.text_at("name")
-        return Refusal(name, answer.text_at("message"), Meaning.LATER if name == _KEY_IN_USE else None)
+        return Refusal(name, answer.text_at("message"), Meaning.LOST if name == _KEY_IN_USE else None)
