@@ -77,7 +77,6 @@ class Provider:
     reads: bool = True
     requests: list[Recorded] = field(default_factory=list)
     url: str = ""
-    connections: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def silent(self, connection: socket.socket) -> None:
@@ -140,7 +139,6 @@ def _accept(listener: socket.socket, provider: Provider, threads: list[threading
     with suppress(OSError):  # The listener is shut down.
         while True:
             connection, _ = listener.accept()
-            provider.connections += 1
             thread = threading.Thread(target=_serve, args=(connection, provider))
             threads.append(thread)
             thread.start()

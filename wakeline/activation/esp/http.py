@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
+from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
 import httpx
@@ -39,14 +40,8 @@ _WRONG_SETTINGS = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 4
 _NOT_NOW = frozenset({408, 425, 429})
 _REFUSED = range(400, 500)
 
-#: Nothing of the request has left: no connection, no TLS, no free connection in the pool.
-_NOTHING_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
+#: Nothing of the request has left: no connection, or no TLS.
+_NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _BODY_SENT = "http11.send_request_body.complete"
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]*[^\s<>\"'(),:;.]")
@@ -134,11 +129,10 @@ class HttpEsp:
         self.takes_idempotency_key = api.takes_idempotency_key
         self._api = api
         self._clock = clock
-        self._timeout_ms = section.timeout_seconds * 1000
+        self._timeout_seconds = section.timeout_seconds
         self._timeout = httpx.Timeout(section.timeout_seconds).as_dict()
         self._secrets = [str(value) for field, value in section if field.endswith(_SECRET_FIELDS)]
-        limits = httpx.Limits(max_connections=section.concurrency, max_keepalive_connections=section.concurrency)
-        self._client = httpx.Client(limits=limits, follow_redirects=False)
+        self._clients = _clients(section.concurrency)
 
     def send(self, mail: Mail) -> Outcome:
         """What the provider's answer means; without one, what is certain of the mail."""
@@ -146,23 +140,34 @@ class HttpEsp:
             request = self._api.request(mail)
         except ValueError as error:
             return Rejected(self._clean(f"no request can carry it: {error}"))
+        try:
+            client = self._clients.get(timeout=self._timeout_seconds)
+        except Empty:
+            return self._unanswered("no connection became free", nothing_done=True)
+        try:
+            return self._sent(client, request, mail)
+        finally:
+            self._clients.put(client)
+
+    def close(self) -> None:
+        """Close the connections; none is in use any more."""
+        while not self._clients.empty():
+            self._clients.get().close()
+
+    def _sent(self, client: httpx.Client, request: httpx.Request, mail: Mail) -> Outcome:
         progress: list[str] = []
         request.extensions = {"timeout": self._timeout, "trace": lambda event, _: progress.append(event)}
         try:
-            answer = self._answer(request)
+            answer = self._answer(client, request)
         except httpx.TransportError as error:
             # Without the end of its body no server can act on a request.
             nothing_done = isinstance(error, _NOTHING_LEFT) or _BODY_SENT not in progress
             return self._unanswered(_described(error), nothing_done)
         return self._outcome(mail, answer)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def _answer(self, request: httpx.Request) -> Answer:
-        deadline_ms = self._clock() + self._timeout_ms
-        response = self._client.send(request, stream=True)
+    def _answer(self, client: httpx.Client, request: httpx.Request) -> Answer:
+        deadline_ms = self._clock() + self._timeout_seconds * 1000
+        response = client.send(request, stream=True)
         try:
             return Answer(response.status_code, response.headers, self._body(response, deadline_ms))
         finally:
@@ -229,6 +234,19 @@ def custom_headers(mail: Mail, without: Collection[str] = ()) -> dict[str, str]:
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
             raise ValueError(f"the header {name!r} cannot be written")
     return {name: value for name, value in mail.headers.items() if name not in without}
+
+
+def _clients(how_many: int) -> LifoQueue[httpx.Client]:
+    """Clients with one connection each, the one used last first.
+
+    A pool of connections for all threads may close one that a thread has just begun to use, and the mail would be in
+    doubt for nothing: to httpcore 1.0 an answer that comes at once looks like a server that hung up.
+    """
+    found: LifoQueue[httpx.Client] = LifoQueue()
+    context, limits = httpx.create_ssl_context(), httpx.Limits(max_connections=1)
+    for _ in range(how_many):
+        found.put(httpx.Client(verify=context, limits=limits, follow_redirects=False))
+    return found
 
 
 def _step(container: Any, step: str | int) -> Any:
