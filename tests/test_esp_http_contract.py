@@ -3,20 +3,26 @@
 import logging
 import socket
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.accounts import ACCOUNTS, SECRET, SIGNING_SECRET, Account
 from support.clocks import NOW_MS
+from support.mailing import ANN, CAMPAIGNS, HOSTS, PUBLIC_URL, SENDER
 from support.ports import free_ports
 from support.providers import ADDRESS, KEY, MAIL, Behaviour, answering, providing, reset, saying
+from support.stack import await_that
 
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome, Rejected, TryLater, Unknown
-from wakeline.settings import Settings
+from wakeline.activation.rendering import Renderer
+from wakeline.errors import ConfigError
+from wakeline.settings import Settings, load_settings
 
 HUGE = b"x" * 3_000_000
 HTML = b"<!doctype html><title>Sign in to this network</title>"
@@ -103,6 +109,17 @@ def outcomes_of(account: Account, behaviours: Mapping[Any, Behaviour], **more: A
             found[name] = esp.send(MAIL)
             assert len(provider.requests) == number, name
     return found
+
+
+def test_the_mails_of_all_campaigns_are_handed_over(account: Account) -> None:
+    renderer = Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, lambda token: f"{token.key}.sign", HOSTS)
+    mails = [renderer.render(name, KEY, ANN, CAMPAIGNS[name].preview) for name in CAMPAIGNS]
+    behaviour = answering(account.status, account.document, account.headers)
+    with providing(behaviour) as provider, account.opened(provider) as esp:
+        assert [esp.send(mail) for mail in mails] == [Accepted(account.provider_id)] * len(mails)
+    for mail, request in zip(mails, provider.requests, strict=True):
+        for value in (mail.key, mail.campaign, mail.headers.get("List-Unsubscribe", mail.to)):
+            assert value.encode() in request.body
 
 
 # The status
@@ -201,18 +218,19 @@ def _meet(listener: socket.socket, behaviour: Behaviour) -> None:
     behaviour(connection)
 
 
-def test_without_a_free_connection_nothing_is_sent(account: Account) -> None:
+def test_without_a_free_connection_nothing_is_sent() -> None:
     outcomes: list[Outcome] = []
-    with providing() as provider, account.opened(provider, concurrency=1, timeout_seconds=IMPATIENT_SECONDS) as esp:
-        provider.behaviour = provider.silent
-        send_at_the_same_time(esp, 4, outcomes)
-    reasons = [(outcome, getattr(outcome, "reason", "")) for outcome in outcomes]
-    never_left = [outcome for outcome, reason in reasons if "no connection became free" in reason]
-    lost = [outcome for outcome, reason in reasons if "ReadTimeout" in reason]
-    assert len(never_left) + len(lost) == 4
-    assert len(lost) == len(provider.requests)
-    assert all(isinstance(one, TryLater) for one in never_left)
-    assert all(is_lost(one, account) for one in lost)
+    with providing() as provider, ACCOUNTS["postmark"].opened(provider, concurrency=1, timeout_seconds=2) as esp:
+        provider.behaviour = provider.dripping
+        busy = threading.Thread(target=lambda: outcomes.append(esp.send(MAIL)))
+        busy.start()
+        await_that("the only connection is in use", lambda: len(provider.requests) == 1, 20)
+        outcome = esp.send(MAIL)
+        provider.stopped.set()
+        busy.join()
+    assert outcome == TryLater(5, "the provider was not reached: no connection became free")
+    assert isinstance(outcomes[0], Unknown)
+    assert len(provider.requests) == 1
 
 
 def test_a_body_that_does_not_go_out_in_time_is_not_taken(account: Account) -> None:
@@ -390,3 +408,12 @@ def test_a_signing_secret_that_is_none_is_refused(secret: str) -> None:
         Settings.model_validate(
             {"esp": {"main": {"kind": "webhook", "url": "https://mail.example.com", "signing_secret": secret}}}
         )
+
+
+@pytest.mark.parametrize("table", ['kind = "mailgun"', 'kind = "mailgn"', 'kind = "mailgun"\ndomain = "a/b"'])
+def test_what_is_wrong_with_a_table_is_told_without_its_secrets(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "wakeline.toml"
+    path.write_text(f'[esp.main]\napi_key = "{SECRET}"\n{table}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"esp\.main") as raised:
+        load_settings(path)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))

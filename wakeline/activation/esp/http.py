@@ -131,7 +131,8 @@ class HttpEsp:
         self._clock = clock
         self._timeout_seconds = section.timeout_seconds
         self._timeout = httpx.Timeout(section.timeout_seconds).as_dict()
-        self._secrets = [str(value) for field, value in section if field.endswith(_SECRET_FIELDS)]
+        named = [value for field, value in section if field.endswith(_SECRET_FIELDS)]
+        self._secrets = [value for value in named if isinstance(value, str)]
         self._clients = _clients(section.concurrency)
 
     def send(self, mail: Mail) -> Outcome:
@@ -204,8 +205,8 @@ class HttpEsp:
 
     def _unanswered(self, what: str, nothing_done: bool) -> Outcome:
         if nothing_done:
-            return TryLater(_LATER_SECONDS, f"the provider was not reached: {what}")
-        return self._lost(f"the answer was lost: {what}")
+            return TryLater(_LATER_SECONDS, self._clean(f"the provider was not reached: {what}"))
+        return self._lost(self._clean(f"the answer was lost: {what}"))
 
     def _lost(self, reason: str) -> Outcome:
         return TryLater(_LATER_SECONDS, reason) if self.takes_idempotency_key else Unknown(reason)
