@@ -3,25 +3,31 @@
 import logging
 import socket
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.accounts import ACCOUNTS, SECRET, SIGNING_SECRET, Account
 from support.clocks import NOW_MS
+from support.mailing import ANN, CAMPAIGNS, HOSTS, PUBLIC_URL, SENDER
 from support.ports import free_ports
 from support.providers import ADDRESS, KEY, MAIL, Behaviour, answering, providing, reset, saying
+from support.stack import await_that
 
 from wakeline.activation.esp.factory import open_esp
-from wakeline.activation.esp.protocol import Accepted, Esp, Outcome, Rejected, TryLater, Unknown
-from wakeline.settings import Settings
+from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome, Rejected, TryLater, Unknown
+from wakeline.activation.rendering import Renderer
+from wakeline.errors import ConfigError
+from wakeline.settings import Settings, load_settings
 
 HUGE = b"x" * 3_000_000
 HTML = b"<!doctype html><title>Sign in to this network</title>"
 #: More than the buffers of two sockets hold.
-BIG_MAIL = replace(MAIL, html="x" * 30_000_000)
+BIG_MAIL = replace(MAIL, html="x" * 12_000_000)
 #: Long enough for a busy machine to connect, and short enough to wait for.
 IMPATIENT_SECONDS = 0.5
 
@@ -65,13 +71,25 @@ def test_a_mail_that_is_taken_is_accepted_under_the_providers_id(account: Accoun
     assert len(provider.requests) == 1
 
 
-def test_threads_share_connections_and_no_more_than_are_allowed(account: Account) -> None:
-    behaviour = answering(account.status, account.document, account.headers)
+def test_threads_send_at_the_same_time_and_no_more_than_are_allowed(account: Account) -> None:
+    answer = answering(account.status, account.document, account.headers)
+    pair, lock = threading.Barrier(2), threading.Lock()
+    in_progress, most = [0], [0]
+
+    def counted(connection: socket.socket) -> None:
+        with lock:
+            in_progress[0] += 1
+            most[0] = max(most[0], in_progress[0])
+        pair.wait()
+        with lock:
+            in_progress[0] -= 1
+        answer(connection)
+
     outcomes: list[Outcome] = []
-    with providing(behaviour) as provider, account.opened(provider, concurrency=2) as esp:
-        send_at_the_same_time(esp, 12, outcomes)
-    assert outcomes == [Accepted(account.provider_id)] * 12
-    assert 1 <= provider.connections <= 2
+    with providing(counted) as provider, account.opened(provider, concurrency=2) as esp:
+        send_at_the_same_time(esp, 30, outcomes)
+    assert outcomes == [Accepted(account.provider_id)] * 30
+    assert most == [2]
 
 
 def send_at_the_same_time(esp: Esp, times: int, outcomes: list[Outcome]) -> None:
@@ -91,6 +109,17 @@ def outcomes_of(account: Account, behaviours: Mapping[Any, Behaviour], **more: A
             found[name] = esp.send(MAIL)
             assert len(provider.requests) == number, name
     return found
+
+
+def test_the_mails_of_all_campaigns_are_handed_over(account: Account) -> None:
+    renderer = Renderer(CAMPAIGNS, SENDER, PUBLIC_URL, lambda token: f"{token.key}.sign", HOSTS)
+    mails = [renderer.render(name, KEY, ANN, CAMPAIGNS[name].preview) for name in CAMPAIGNS]
+    behaviour = answering(account.status, account.document, account.headers)
+    with providing(behaviour) as provider, account.opened(provider) as esp:
+        assert [esp.send(mail) for mail in mails] == [Accepted(account.provider_id)] * len(mails)
+    for mail, request in zip(mails, provider.requests, strict=True):
+        for value in (mail.key, mail.campaign, mail.headers.get("List-Unsubscribe", mail.to)):
+            assert value.encode() in request.body
 
 
 # The status
@@ -157,32 +186,51 @@ def test_a_server_that_nobody_runs_has_taken_nothing(account: Account) -> None:
     assert "not reached: ConnectError" in outcome.reason
 
 
-def test_a_name_that_leads_nowhere_has_taken_nothing(account: Account) -> None:
+def test_a_name_that_leads_nowhere_has_taken_nothing(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_name(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     with account.opened("https://esp.invalid") as esp:
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
         assert isinstance(esp.send(MAIL), TryLater)
 
 
 def test_a_server_without_tls_has_taken_nothing(account: Account) -> None:
-    with providing(saying(b"HTTP/1.1 200 -\r\n\r\n")) as provider:
-        url = provider.url.replace("http:", "https:")
-        with account.opened(url) as esp:
-            outcome = esp.send(MAIL)
+    outcome = meeting(account, "https", saying(b"HTTP/1.1 400 -\r\n\r\n"), MAIL)
     assert isinstance(outcome, TryLater)
-    assert provider.requests == []
+    assert "not reached: ConnectError" in outcome.reason
 
 
-def test_a_pool_without_a_free_connection_has_sent_nothing(account: Account) -> None:
+def meeting(account: Account, scheme: str, behaviour: Behaviour, mail: Mail) -> Outcome:
+    """What becomes of a mail whose connection is treated so after its first bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_meet, args=(listener, behaviour))
+        thread.start()
+        with account.opened(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}") as esp:
+            outcome = esp.send(mail)
+        thread.join()
+    return outcome
+
+
+def _meet(listener: socket.socket, behaviour: Behaviour) -> None:
+    connection, _ = listener.accept()
+    connection.recv(1_000)
+    behaviour(connection)
+
+
+def test_without_a_free_connection_nothing_is_sent() -> None:
     outcomes: list[Outcome] = []
-    with providing() as provider, account.opened(provider, concurrency=1, timeout_seconds=IMPATIENT_SECONDS) as esp:
-        provider.behaviour = provider.silent
-        send_at_the_same_time(esp, 4, outcomes)
-    reasons = [(outcome, getattr(outcome, "reason", "")) for outcome in outcomes]
-    never_left = [outcome for outcome, reason in reasons if "PoolTimeout" in reason]
-    lost = [outcome for outcome, reason in reasons if "ReadTimeout" in reason]
-    assert len(never_left) + len(lost) == 4
-    assert len(lost) == len(provider.requests)
-    assert all(isinstance(one, TryLater) for one in never_left)
-    assert all(is_lost(one) for one in lost)
+    with providing() as provider, ACCOUNTS["postmark"].opened(provider, concurrency=1, timeout_seconds=2) as esp:
+        provider.behaviour = provider.dripping
+        busy = threading.Thread(target=lambda: outcomes.append(esp.send(MAIL)))
+        busy.start()
+        await_that("the only connection is in use", lambda: len(provider.requests) == 1, 20)
+        outcome = esp.send(MAIL)
+        provider.stopped.set()
+        busy.join()
+    assert outcome == TryLater(5, "the provider was not reached: no connection became free")
+    assert isinstance(outcomes[0], Unknown)
+    assert len(provider.requests) == 1
 
 
 def test_a_body_that_does_not_go_out_in_time_is_not_taken(account: Account) -> None:
@@ -193,19 +241,7 @@ def test_a_body_that_does_not_go_out_in_time_is_not_taken(account: Account) -> N
 
 
 def test_a_connection_that_breaks_in_the_middle_of_the_body_has_taken_nothing(account: Account) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        dropping = threading.Thread(target=_drop_after_the_first_bytes, args=(listener,))
-        dropping.start()
-        with account.opened(f"http://127.0.0.1:{listener.getsockname()[1]}") as esp:
-            outcome = esp.send(BIG_MAIL)
-        dropping.join()
-    assert isinstance(outcome, TryLater)
-
-
-def _drop_after_the_first_bytes(listener: socket.socket) -> None:
-    connection, _ = listener.accept()
-    connection.recv(1_000)
-    reset(connection)
+    assert isinstance(meeting(account, "http", reset, BIG_MAIL), TryLater)
 
 
 def test_an_answer_that_does_not_come_in_time_leaves_the_mail_in_doubt(any_account: Account) -> None:
@@ -372,3 +408,12 @@ def test_a_signing_secret_that_is_none_is_refused(secret: str) -> None:
         Settings.model_validate(
             {"esp": {"main": {"kind": "webhook", "url": "https://mail.example.com", "signing_secret": secret}}}
         )
+
+
+@pytest.mark.parametrize("table", ['kind = "mailgun"', 'kind = "mailgn"', 'kind = "mailgun"\ndomain = "a/b"'])
+def test_what_is_wrong_with_a_table_is_told_without_its_secrets(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "wakeline.toml"
+    path.write_text(f'[esp.main]\napi_key = "{SECRET}"\n{table}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"esp\.main") as raised:
+        load_settings(path)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))

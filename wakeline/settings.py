@@ -308,6 +308,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
+        hide_input_in_errors=True,  # Stack traces must not hold keys.
     )
 
     project_dir: Path = Field(Path(), description="Folder that holds dbt_project/ and campaigns/.")

@@ -17,6 +17,7 @@ Fault = Callable[[socket.socket], None]
 POINTS = {
     "connect": b"220 mail.example.com ready",
     "EHLO": b"250-mail.example.com\r\n250 SIZE 1000000",
+    "HELO": b"250 mail.example.com",
     "MAIL": b"250 2.1.0 Ok",
     "RCPT": b"250 2.1.5 Ok",
     "DATA": b"354 Go on",

@@ -37,6 +37,7 @@ MAIL = Mail(
 #: Closing with it drops the connection with a reset instead of an orderly end.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _PATIENCE_SECONDS = 60
+_DRIP_SECONDS = 0.02
 _BOUNDARY = re.compile(r"multipart/form-data; boundary=(\S+)")
 
 
@@ -77,12 +78,17 @@ class Provider:
     reads: bool = True
     requests: list[Recorded] = field(default_factory=list)
     url: str = ""
-    connections: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def silent(self, connection: socket.socket) -> None:
         """Say nothing until the end of the test."""
         self.stopped.wait(_PATIENCE_SECONDS)
+
+    def dripping(self, connection: socket.socket) -> None:
+        """Begin an answer, and go on with it until the end of the test."""
+        connection.sendall(b"HTTP/1.1 200 -\r\nX-Slow: ")
+        while not self.stopped.wait(_DRIP_SECONDS):
+            connection.sendall(b"x")
 
 
 def answering(
@@ -140,7 +146,6 @@ def _accept(listener: socket.socket, provider: Provider, threads: list[threading
     with suppress(OSError):  # The listener is shut down.
         while True:
             connection, _ = listener.accept()
-            provider.connections += 1
             thread = threading.Thread(target=_serve, args=(connection, provider))
             threads.append(thread)
             thread.start()
@@ -176,10 +181,11 @@ def _read(connection: socket.socket, provider: Provider) -> Recorded | None:
 
 
 def _receive(connection: socket.socket, provider: Provider) -> bytes | None:
-    while not provider.stopped.is_set():
+    while True:
         with suppress(TimeoutError):
             return connection.recv(65_536) or None
-    return None
+        if provider.stopped.is_set():
+            return None
 
 
 def fixed_clock() -> int:

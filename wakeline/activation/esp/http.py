@@ -8,12 +8,14 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
+from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
 import httpx
 import orjson
 
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
+from wakeline.activation.esp.reasons import clean_reason
 from wakeline.activation.esp.settings import EspSection
 from wakeline.clock import Clock
 from wakeline.retry_after import retry_after_seconds
@@ -23,7 +25,6 @@ REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", 
 
 #: Answers of providers have a few hundred bytes.
 _MAX_ANSWER_BYTES = 65_536
-_MAX_REASON_CHARACTERS = 300
 #: Without a word of the provider about when to come back.
 _LATER_SECONDS = 5.0
 #: Somebody has to look at the settings or at the account first.
@@ -39,17 +40,10 @@ _WRONG_SETTINGS = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 4
 _NOT_NOW = frozenset({408, 425, 429})
 _REFUSED = range(400, 500)
 
-#: Nothing of the request has left: no connection, no TLS, no free connection in the pool.
-_NOTHING_LEFT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
+#: Nothing of the request has left: no connection, or no TLS.
+_NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _BODY_SENT = "http11.send_request_body.complete"
 
-_ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]*[^\s<>\"'(),:;.]")
 _SECRET_FIELDS = ("key", "token", "secret")
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -134,11 +128,11 @@ class HttpEsp:
         self.takes_idempotency_key = api.takes_idempotency_key
         self._api = api
         self._clock = clock
-        self._timeout_ms = section.timeout_seconds * 1000
+        self._timeout_seconds = section.timeout_seconds
         self._timeout = httpx.Timeout(section.timeout_seconds).as_dict()
-        self._secrets = [str(value) for field, value in section if field.endswith(_SECRET_FIELDS)]
-        limits = httpx.Limits(max_connections=section.concurrency, max_keepalive_connections=section.concurrency)
-        self._client = httpx.Client(limits=limits, follow_redirects=False)
+        named = [value for field, value in section if field.endswith(_SECRET_FIELDS)]
+        self._secrets = [value for value in named if isinstance(value, str)]
+        self._clients = _clients(section.concurrency)
 
     def send(self, mail: Mail) -> Outcome:
         """What the provider's answer means; without one, what is certain of the mail."""
@@ -146,23 +140,34 @@ class HttpEsp:
             request = self._api.request(mail)
         except ValueError as error:
             return Rejected(self._clean(f"no request can carry it: {error}"))
+        try:
+            client = self._clients.get(timeout=self._timeout_seconds)
+        except Empty:
+            return self._unanswered("no connection became free", nothing_done=True)
+        try:
+            return self._sent(client, request, mail)
+        finally:
+            self._clients.put(client)
+
+    def close(self) -> None:
+        """Close the connections; none is in use any more."""
+        while not self._clients.empty():
+            self._clients.get().close()
+
+    def _sent(self, client: httpx.Client, request: httpx.Request, mail: Mail) -> Outcome:
         progress: list[str] = []
         request.extensions = {"timeout": self._timeout, "trace": lambda event, _: progress.append(event)}
         try:
-            answer = self._answer(request)
+            answer = self._answer(client, request)
         except httpx.TransportError as error:
             # Without the end of its body no server can act on a request.
             nothing_done = isinstance(error, _NOTHING_LEFT) or _BODY_SENT not in progress
             return self._unanswered(_described(error), nothing_done)
         return self._outcome(mail, answer)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def _answer(self, request: httpx.Request) -> Answer:
-        deadline_ms = self._clock() + self._timeout_ms
-        response = self._client.send(request, stream=True)
+    def _answer(self, client: httpx.Client, request: httpx.Request) -> Answer:
+        deadline_ms = self._clock() + self._timeout_seconds * 1000
+        response = client.send(request, stream=True)
         try:
             return Answer(response.status_code, response.headers, self._body(response, deadline_ms))
         finally:
@@ -199,8 +204,8 @@ class HttpEsp:
 
     def _unanswered(self, what: str, nothing_done: bool) -> Outcome:
         if nothing_done:
-            return TryLater(_LATER_SECONDS, f"the provider was not reached: {what}")
-        return Unknown(f"the answer was lost: {what}")
+            return TryLater(_LATER_SECONDS, self._clean(f"the provider was not reached: {what}"))
+        return Unknown(self._clean(f"the answer was lost: {what}"))
 
     def _wait_seconds(self, answer: Answer, default_seconds: float) -> float:
         now_ms = self._clock()
@@ -210,11 +215,7 @@ class HttpEsp:
         return default_seconds if found is None else min(max(found, _MIN_SECONDS), _MAX_SECONDS)
 
     def _clean(self, reason: str) -> str:
-        """A reason that may stand in the ledger and in logs: short, without secrets and addresses of people."""
-        for secret in self._secrets:
-            reason = reason.replace(secret, "...")
-        reason = _ADDRESS.sub("(address)", _CONTROL.sub(" ", reason))
-        return reason if len(reason) <= _MAX_REASON_CHARACTERS else f"{reason[:_MAX_REASON_CHARACTERS]}..."
+        return clean_reason(reason, self._secrets)
 
 
 def custom_headers(mail: Mail, without: Collection[str] = ()) -> dict[str, str]:
@@ -226,6 +227,19 @@ def custom_headers(mail: Mail, without: Collection[str] = ()) -> dict[str, str]:
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
             raise ValueError(f"the header {name!r} cannot be written")
     return {name: value for name, value in mail.headers.items() if name not in without}
+
+
+def _clients(how_many: int) -> LifoQueue[httpx.Client]:
+    """Clients with one connection each, the one used last first.
+
+    A pool of connections for all threads may close one that a thread has just begun to use, and the mail would be in
+    doubt for nothing: to httpcore 1.0 an answer that comes at once looks like a server that hung up.
+    """
+    found: LifoQueue[httpx.Client] = LifoQueue()
+    context, limits = httpx.create_ssl_context(), httpx.Limits(max_connections=1)
+    for _ in range(how_many):
+        found.put(httpx.Client(verify=context, limits=limits, follow_redirects=False))
+    return found
 
 
 def _step(container: Any, step: str | int) -> Any:

@@ -16,6 +16,7 @@ from wakeline.activation.addresses import parse_address
 from wakeline.activation.esp.message import to_bytes
 from wakeline.activation.esp.metadata import CAMPAIGN, KEY
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
+from wakeline.activation.esp.reasons import clean_reason
 from wakeline.activation.esp.settings import SesEsp
 from wakeline.aws import open_session
 from wakeline.clock import Clock
@@ -72,13 +73,14 @@ class Ses:
         except (BotoCoreError, ClientError) as error:
             return TryLater(_SETTINGS_SECONDS, f"there are no AWS credentials for esp.{self.name}: {error}")
         try:
-            return Accepted(self._client.send_email(**request)["MessageId"])
+            provider_id = self._client.send_email(**request).get("MessageId", "")
         except ClientError as error:
             return self._refused(error)
         except BotoCoreError as error:
             return _unanswered(error)
         except ResponseParserError as error:
             return Unknown(f"the answer cannot be read: {error}")
+        return Accepted(provider_id) if provider_id else Unknown("the answer has no MessageId, and may be another's")
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,7 +107,7 @@ class Ses:
         code = str(error.response["Error"].get("Code", ""))
         message = str(error.response["Error"].get("Message", ""))
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        reason = f"{code}: {message}"
+        reason = clean_reason(f"{code}: {message}")
         if code in _THROTTLED:
             return TryLater(_DAILY_QUOTA_SECONDS if "aily" in message else _LATER_SECONDS, reason)
         if status in _NOT_NOW:
@@ -148,7 +150,7 @@ def _unanswered(error: BotoCoreError) -> Outcome:
 
     The library tells apart whether a connection was made, and not how much of the request went over it.
     """
-    reason = f"{type(error).__name__}: {error}"
+    reason = clean_reason(f"{type(error).__name__}: {error}")
     if isinstance(error, SSLError):
         nothing_left = any(what in str(error).upper() for what in _NO_TLS)
     else:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from wakeline.activation.esp.reasons import clean_reason
 from wakeline.activation.esp.settings import SmtpEsp
 
 _DONE, _TEMPORARY = 2, 4
@@ -47,7 +48,7 @@ class Reply:
         return self.code // 100 == _DONE
 
     def __str__(self) -> str:
-        return f"{self.code} {self.text}"
+        return clean_reason(f"{self.code} {self.text}")
 
 
 class Broken(Exception):  # noqa: N818 - not an error of the program
