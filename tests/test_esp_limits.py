@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.clocks import NOW_MS
+from support.ports import free_ports
 from support.providers import MAIL
 from support.sending import RecordingEsp
 
 from wakeline.activation.esp.breaker import Breaker, State
+from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.esp.guarded import Guarded
 from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
+from wakeline.settings import Settings
 
 LATER = TryLater(7.0, "busy")
 LOST = Unknown("the line went dead")
@@ -402,3 +407,21 @@ def test_no_mail_is_accepted_twice_and_no_answer_is_lost(answers: list[list[Outc
         assert all(isinstance(one, TryLater) for one in own[:-1])
         assert isinstance(outcome, TryLater) or type(outcome) is type(own[-1])
         hand.now += 11.0
+
+
+def test_the_settings_open_the_providers_in_their_order(tmp_path: Path) -> None:
+    nobody = {"kind": "smtp", "host": "127.0.0.1", "port": free_ports(1)[0], "security": "none"}
+    settings = Settings.model_validate(
+        {
+            "data_dir": tmp_path,
+            "esp": {"mail": nobody},
+            "activation": {"esp": ["mail", "outbox"], "breaker_failures": 2, "breaker_seconds": 3_600},
+        }
+    )
+    esp = open_esp(settings, lambda: NOW_MS)
+    assert [esp.send(replace(MAIL, key=key), time.monotonic()) for key in ("aa", "bb", "cc")] == [
+        Accepted(key, "outbox") for key in ("aa", "bb", "cc")
+    ]
+    assert esp.states == {"mail": State.OPEN, "outbox": State.CLOSED}
+    assert esp.idempotency_key_seconds == 0
+    esp.close()
