@@ -54,7 +54,7 @@ def mailer(
 
 
 def claims(count: int, **context: Any) -> list[Claim]:
-    return [Claim(f"{number:032x}", "hello", "user:ann", {}, context, attempts=0) for number in range(count)]
+    return [Claim(f"{number:032x}", "hello", "user:ann", {}, context, "", 1, NOW_MS) for number in range(count)]
 
 
 def outcomes(answers: list[Answer]) -> list[Outcome]:
