@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 from support.archiving import BUCKET, open_s3
 from support.clocks import HOUR_MS, NOW_MS
-from support.kinesis import CREDENTIALS
 from support.messages import track
+from support.ministack import CREDENTIALS
 from support.sending import RecordingEsp
 from support.warehouse import Site, empty, no_warnings
 

@@ -1,20 +1,16 @@
 """An archive of a site, in a folder or in a bucket of an imitation of S3."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
-import httpx
 from botocore.config import Config
 
-from support.brokers import BrokerProcess, require, started
+from support.brokers import started
 from support.clocks import NOW_MS
-from support.kinesis import CREDENTIALS, REGION
-from support.ports import free_ports
+from support.ministack import CREDENTIALS, REGION, MinistackProcess, require_ministack
 from support.sending import LEASE_MS
 from support.warehouse import Site
 from wakeline.archive.begun import BegunParts
@@ -53,50 +49,21 @@ class Archive:
         return Restorer(site.client, self.store, BegunParts(site.engine), pause, stream, self.said.append)
 
 
-class S3Server(BrokerProcess):
+class S3Server(MinistackProcess):
     """`ministack` with S3 alone."""
 
-    name = "ministack"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        [self._port] = free_ports(1)
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self._port}"
+    _service = "s3"
 
     def client(self) -> "S3Client":
         """A client, which the caller closes."""
         config = Config(proxies={}, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
         return boto3.client("s3", endpoint_url=self.endpoint_url, region_name=REGION, config=config, **CREDENTIALS)
 
-    def _command(self) -> Sequence[str]:
-        return [sys.executable, "-m", "ministack"]
-
-    def _environment(self) -> Mapping[str, str]:
-        return {
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self._port),
-            "SERVICES": "s3",
-            "SFTP_ENABLED": "0",
-            "IOT_MTLS_ENABLED": "0",
-            "LOG_LEVEL": "WARNING",
-            "TMPDIR": str(self.folder),
-        }
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.endpoint_url}/_ministack/health", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
 
 @contextmanager
 def open_s3(folder: Path) -> Iterator[S3Server]:
     """A server with an empty bucket; without it the test is skipped, or fails where brokers are required."""
-    require(None if find_spec("ministack") else "ministack is not installed; run 'make install'.")
+    require_ministack()
     with started(S3Server(folder)) as server:
         client = server.client()
         client.create_bucket(Bucket=BUCKET)
