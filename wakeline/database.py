@@ -36,6 +36,7 @@ lanes = sa.Table(
         comment="Wake-ups due by then are done",
     ),
     sa.Column("lane_count", sa.Integer, nullable=False, server_default="1", comment="How many lanes there were then"),
+    sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
 )
 
 #: The stream that offsets belong to: another identity under the same name is another stream.

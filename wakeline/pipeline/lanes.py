@@ -120,17 +120,18 @@ class LaneStore:
         """
         if all(name in rows and rows[name]["lane_count"] == self.lane_count for name in self.names()):
             return
-        evaluated = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        slowest = {
+            name: min((row[name] for row in rows.values() if row[name]), default=0)
+            for name in ("evaluated_until_ms", "read_at_ms")
+        }
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
         connection.execute(sa.update(lanes).values(fenced))
         for name in self.names():
             connection.execute(insert(lanes).values(lane=name, lane_count=self.lane_count).on_conflict_do_nothing())
-            connection.execute(
-                sa.update(lanes).where(lanes.c.lane == name).values(evaluated_until_ms=min(evaluated, default=0))
-            )
+            connection.execute(sa.update(lanes).where(lanes.c.lane == name).values(slowest))
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
         gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
-        connection.execute(gone.values(evaluated_until_ms=0))
+        connection.execute(gone.values(evaluated_until_ms=0, read_at_ms=0))
         idle = [name for name in self.names() if name not in rows or not self._begun(rows[name])]
         idle += [name for name, row in rows.items() if name not in self.names() and not self._begun(row)]
         connection.execute(sa.update(lanes).where(lanes.c.lane.in_(idle)).values(lane_count=self.lane_count))
@@ -183,16 +184,31 @@ class LaneStore:
         return row["intent"]
 
     def commit(self, lease: Lease, ranges: Ranges, evaluated_until_ms: int, expires_at_ms: int) -> None:
-        """The batch is done: offsets, wake-up watermark and intent move together, or LeaseLostError."""
+        """The batch is done: offsets, wake-up watermark and intent move together, or LeaseLostError.
+
+        `evaluated_until_ms` is later than the stream was read.
+        """
         with self._engine.begin() as connection:
             _update(
                 connection,
                 lease,
                 intent=sa.null(),
                 evaluated_until_ms=evaluated_until_ms,
+                read_at_ms=evaluated_until_ms,
                 expires_at_ms=expires_at_ms,
             )
             self._set_offsets(connection, {partition: end for partition, (_, end) in ranges.items()})
+
+    def note_read(self, lease: Lease, now_ms: int) -> None:
+        """The stream was read, and had nothing; raises LeaseLostError when the lease is gone."""
+        with self._engine.begin() as connection:
+            _update(connection, lease, read_at_ms=now_ms)
+
+    def last_read_ms(self) -> int | None:
+        """When the lane that has read the stream least lately did so; None when no lane ever has."""
+        query = sa.select(lanes.c.read_at_ms).where(lanes.c.lane.in_(self.names()), lanes.c.read_at_ms > 0)
+        with self._reading() as connection:
+            return min(connection.execute(query).scalars(), default=None)
 
     def committed(self) -> dict[int, int]:
         """The first unprocessed offset of each partition that was ever committed."""

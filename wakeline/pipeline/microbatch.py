@@ -30,6 +30,7 @@ Statuses = Mapping[tuple[int, int], str]
 #: Retries handed to the ESP in one go.
 _RETRY_LIMIT = 200
 _MIN_ROWS = 1_000
+_NOTE_READ_MS = 60_000
 #: Sends claimed, and then handed to the ESP, in one go.
 _CLAIM_LIMIT = 200
 
@@ -70,6 +71,7 @@ class MicroBatches:
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     _looked_for_wakeups_ms: int = 0
+    _noted_read_ms: int = 0
     _rows_limit: int = 0
 
     def recover(self, lease: Lease) -> list[BatchResult]:
@@ -91,12 +93,20 @@ class MicroBatches:
         limit = self._rows_limit or lane.batch_rows
         starts = self._starts(lease)
         records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
+        if not records:
+            self._note_read(lease)
         if not records and not self._wakeups_are_worth_a_look():
             return None
         began_ms = self.clock()
         result = self._process(lease, records, ranges_of(records, starts))
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
+
+    def _note_read(self, lease: Lease) -> None:
+        """Once a minute: a stream that keeps events for hours only must know that nobody has missed any."""
+        if self.clock() - self._noted_read_ms >= _NOTE_READ_MS:
+            self._noted_read_ms = self.clock()
+            self.lanes.note_read(lease, self._noted_read_ms)
 
     def _starts(self, lease: Lease) -> dict[int, int]:
         """Where the lane's partitions go on; those that are new begin with their first event."""
