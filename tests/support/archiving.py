@@ -15,7 +15,7 @@ from support.sending import LEASE_MS
 from support.warehouse import Site
 from wakeline.archive.begun import BegunParts
 from wakeline.archive.hours import HOUR_MS
-from wakeline.archive.pausing import LanePause
+from wakeline.archive.leases import Leases
 from wakeline.archive.restoring import Restored, Restorer
 from wakeline.archive.store import Store
 from wakeline.archive.writing import Written, archive_hours
@@ -37,16 +37,29 @@ class Archive:
         self._site = site
 
     def write(self) -> list[Written]:
-        return list(archive_hours(self._site.client, self.store, FIRST_MS, END_MS, self.said.append))
+        return list(self.writing())
+
+    def writing(self, first_ms: int = FIRST_MS, end_ms: int = END_MS) -> Iterator[Written]:
+        return archive_hours(self._site.client, self.store, self._leases("write"), first_ms, end_ms, self.said.append)
 
     def restore(self, first_ms: int = FIRST_MS, end_ms: int = END_MS, *, dry_run: bool = False) -> list[Restored]:
         return list(self.restorer().restore(first_ms, end_ms, dry_run))
 
     def restorer(self) -> Restorer:
         site = self._site
-        pause = LanePause(site.book.lanes, "restore", site.clock, LEASE_MS)
-        stream = site.settings.stream.name
-        return Restorer(site.client, self.store, BegunParts(site.engine), pause, stream, self.said.append)
+        return Restorer(
+            site.client,
+            self.store,
+            BegunParts(site.engine),
+            self._leases("restore"),
+            site.book.ledger,
+            site.settings.trusted_sources,
+            site.settings.stream.name,
+            self.said.append,
+        )
+
+    def _leases(self, holder: str) -> Leases:
+        return Leases(self._site.book.lanes, holder, self._site.clock, LEASE_MS)
 
 
 class S3Server(MinistackProcess):

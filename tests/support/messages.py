@@ -60,9 +60,9 @@ def rows(*messages: Message | bytes, partition: int = 0, first: int = 0) -> list
     ]
 
 
-def event(message: Mapping[str, Any], received_at_ms: int = NOW_MS) -> tuple[str, bytes]:
+def event(message: Mapping[str, Any], received_at_ms: int = NOW_MS, source: str = "default") -> tuple[str, bytes]:
     """Key and value of a message as the collector appends it."""
-    return stream_key(dict(message)), encode(Envelope(received_at_ms, "default", None, orjson.dumps(message)))
+    return stream_key(dict(message)), encode(Envelope(received_at_ms, source, None, orjson.dumps(message)))
 
 
 def append(stream: EventStream, messages: Iterable[Message], received_at_ms: int = NOW_MS) -> None:

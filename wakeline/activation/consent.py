@@ -7,7 +7,7 @@ Specs: Segment consent spec (`context.consent.categoryPreferences`), Segment ema
 "Email Bounced", "Email Marked as Spam").
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,13 @@ def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | N
         return statement or stamp
     later = stamp["occurred_at_ms"] >= statement["occurred_at_ms"]
     return stamp if statement["granted"] and later else statement
+
+
+def said_in(
+    rows: Sequence[LandingRow], trusted: Collection[str]
+) -> tuple[list[Consent], list[Suppression], list[RecordAddress]]:
+    """All that the accepted rows say to the ledger; `trusted` are the names of trusted sources."""
+    return consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted)
 
 
 def consents(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Consent]:

@@ -24,6 +24,8 @@ Row = sa.RowMapping
 
 #: There is always this one.
 FIRST_LANE = "0"
+#: No lane, but the name under which one run at a time holds the archive.
+ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +84,36 @@ class LaneStore:
         if lane not in self.names():
             raise ConfigError(f"There is no lane {lane}: lane.count is {self.lane_count}.")
         with self._engine.begin() as connection:
-            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
+            rows = _rows(connection)
             if any(self._is_in_the_way(row, lane, now_ms) for row in rows.values()):
                 return None
             self._lay_out(connection, rows)
-            row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
-            lease = Lease(lane, holder, row["fencing_token"] + 1, self.lane_count)
-            connection.execute(
-                sa.update(lanes)
-                .where(lanes.c.lane == lane)
-                .values(
-                    holder=holder,
-                    fencing_token=lease.fencing_token,
-                    held_since_ms=now_ms,
-                    expires_at_ms=now_ms + lease_ms,
-                    successor="",
-                    successor_seen_ms=0,
-                )
-            )
-        return lease
+            return self._give(connection, lane, holder, now_ms, lease_ms)
+
+    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The right to write the archive or to restore from it; None while another run has it."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(lanes).values(lane=ARCHIVE).on_conflict_do_nothing())
+            row = connection.execute(sa.select(lanes).where(lanes.c.lane == ARCHIVE)).mappings().one()
+            if _is_alive(row, now_ms):
+                return None
+            return self._give(connection, ARCHIVE, holder, now_ms, lease_ms)
+
+    def _give(self, connection: Connection, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease:
+        given = {
+            "holder": holder,
+            "fencing_token": lanes.c.fencing_token + 1,
+            "held_since_ms": now_ms,
+            "expires_at_ms": now_ms + lease_ms,
+            "successor": "",
+            "successor_seen_ms": 0,
+        }
+        statement = sa.update(lanes).where(lanes.c.lane == lane).values(given).returning(lanes.c.fencing_token)
+        return Lease(lane, holder, connection.execute(statement).scalar_one(), self.lane_count)
 
     def _is_in_the_way(self, row: Row, lane: str, now_ms: int) -> bool:
         """A live holder of the lane or of lanes of another number, or what these had begun: the first lane does it."""
-        alive = bool(row["holder"]) and row["expires_at_ms"] > now_ms
+        alive = _is_alive(row, now_ms)
         if row["lane_count"] == self.lane_count:
             return alive and row["lane"] == lane
         return alive or (bool(self._begun(row)) and lane != FIRST_LANE)
@@ -125,7 +134,7 @@ class LaneStore:
             for name in ("evaluated_until_ms", "read_at_ms")
         }
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
-        connection.execute(sa.update(lanes).values(fenced))
+        connection.execute(sa.update(lanes).where(lanes.c.lane != ARCHIVE).values(fenced))
         for name in self.names():
             connection.execute(insert(lanes).values(lane=name, lane_count=self.lane_count).on_conflict_do_nothing())
             connection.execute(sa.update(lanes).where(lanes.c.lane == name).values(slowest))
@@ -166,7 +175,7 @@ class LaneStore:
         """
         with self._engine.begin() as connection:
             require(connection, lease)
-            rows = {row["lane"]: row for row in connection.execute(sa.select(lanes)).mappings()}
+            rows = _rows(connection)
             intent = self._begun(rows[lease.lane])
             if intent:
                 return _ranges(intent)
@@ -263,6 +272,16 @@ class LaneStore:
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
+
+
+def _rows(connection: Connection) -> dict[str, Row]:
+    """Every lane that there is or was."""
+    query = sa.select(lanes).where(lanes.c.lane != ARCHIVE)
+    return {row["lane"]: row for row in connection.execute(query).mappings()}
+
+
+def _is_alive(row: Row, now_ms: int) -> bool:
+    return bool(row["holder"]) and row["expires_at_ms"] > now_ms
 
 
 def _ranges(intent: Mapping[str, tuple[int, int]]) -> dict[int, tuple[int, int]]:

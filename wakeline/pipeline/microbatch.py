@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended
-from wakeline.activation.consent import consents, record_addresses, suppressions
+from wakeline.activation.consent import said_in
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger import Ledger
 from wakeline.activation.mailer import Answer, Mailer
@@ -151,8 +151,7 @@ class MicroBatches:
         rows = [classify(record, max_bytes) for record in records]
         rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
         self.landing.insert(rows, ranges)
-        trusted = self.settings.trusted_sources
-        self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
+        self.ledger.record(lease, *said_in(rows, self.settings.trusted_sources))
         return _Ingested(ranges, rows, read_at_ms, self.clock())
 
     def _activate(
