@@ -12,6 +12,7 @@ from wakeline.engines import open_sqlite
 if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for their imports.
     from support.kafka import KafkaBroker
     from support.postgres import PostgresServer
+    from support.shipping import Arrivals, Served
     from support.warehouse import Site, WarehouseProcess
 
 
@@ -74,3 +75,30 @@ def postgres() -> Iterator["PostgresServer"]:
 
     with open_postgres_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def shipped_to(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Served"]:
+    """The collector that a module's tests ship to."""
+    from support.shipping import served_collector
+
+    with served_collector(tmp_path_factory.mktemp("collector")) as served:
+        yield served
+
+
+@pytest.fixture
+def arrivals(shipped_to: "Served") -> "Arrivals":
+    """What comes to that collector in this test."""
+    from support.shipping import Arrivals
+
+    return Arrivals(shipped_to)
+
+
+@pytest.fixture
+def shipping_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped_to: "Served") -> None:
+    """An empty working folder, with the collector's address and write key in the environment."""
+    from support.shipping import WRITE_KEY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAKELINE_COLLECTOR__WRITE_KEY", WRITE_KEY)
+    monkeypatch.setenv("WAKELINE_URL", shipped_to.url)

@@ -23,6 +23,7 @@ WRITES: dict[str, Write] = {
     "begin": lambda book, lease: book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS),
     "commit": lambda book, lease: book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS),
     "renew": lambda book, lease: book.lanes.renew(lease, NOW_MS, LEASE_MS),
+    "note read": lambda book, lease: book.lanes.note_read(lease, NOW_MS),
     "redo": lambda book, lease: book.lanes.to_redo(lease),
     "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
@@ -61,6 +62,21 @@ def test_a_lane_is_held_by_one_run_until_its_lease_expires(book: Book) -> None:
     assert book.lanes.state(LANE).holder == "run-1"
     successor = book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS, LEASE_MS)
     assert successor == Lease(LANE, "run-2", lease.fencing_token + 1, 1)
+
+
+def test_the_lane_that_has_read_least_lately_says_when_the_stream_was_read(book: Book) -> None:
+    two = LaneStore(book.engine, "events", 2)
+    leases = [lease for name in two.names() if (lease := two.acquire(name, "run", NOW_MS, LEASE_MS))]
+    assert two.last_read_ms() is None
+    two.note_read(leases[0], NOW_MS)
+    assert two.last_read_ms() == NOW_MS
+    two.commit(leases[1], {}, NOW_MS - 7, NOW_MS + LEASE_MS)
+    assert two.last_read_ms() == NOW_MS - 7
+    for lease in leases:
+        two.release(lease)
+    three = LaneStore(book.engine, "events", 3)
+    assert three.acquire("2", "run", NOW_MS, LEASE_MS) is not None
+    assert three.last_read_ms() == NOW_MS - 7
 
 
 def test_a_lane_is_not_given_a_second_time_even_to_its_own_holder(book: Book) -> None:

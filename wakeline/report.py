@@ -11,6 +11,7 @@ from wakeline.clock import Clock
 from wakeline.database import lanes, sends
 from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
+from wakeline.pipeline.lanes import ARCHIVE
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -102,7 +103,7 @@ def _latencies(engine: Engine) -> dict[str, dict[str, float]]:
 
 
 def _generations(engine: Engine) -> int:
-    query = sa.select(sa.func.sum(lanes.c.fencing_token))
+    query = sa.select(sa.func.sum(lanes.c.fencing_token)).where(lanes.c.lane != ARCHIVE)
     with engine.connect().execution_options(read_only=True) as connection:
         return int(connection.execute(query).scalar() or 0)
 

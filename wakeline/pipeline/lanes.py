@@ -24,6 +24,8 @@ Row = sa.RowMapping
 
 #: There is always this one.
 FIRST_LANE = "0"
+#: No lane, but the name under which one run at a time holds the archive.
+ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +89,33 @@ class LaneStore:
             if any(self._is_in_the_way(row, lane, now_ms) for row in rows.values()):
                 return None
             self._lay_out(connection, rows)
-            row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
-            lease = Lease(lane, holder, row["fencing_token"] + 1, self.lane_count)
-            connection.execute(
-                sa.update(lanes)
-                .where(lanes.c.lane == lane)
-                .values(
-                    holder=holder,
-                    fencing_token=lease.fencing_token,
-                    held_since_ms=now_ms,
-                    expires_at_ms=now_ms + lease_ms,
-                    successor="",
-                    successor_seen_ms=0,
-                )
-            )
-        return lease
+            return self._give(connection, lane, holder, now_ms, lease_ms)
+
+    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The right to write the archive or to restore from it; None while another run has it."""
+        with self._engine.begin() as connection:
+            lock_lanes(connection)
+            connection.execute(insert(connection, lanes).values(lane=ARCHIVE).on_conflict_do_nothing())
+            row = connection.execute(sa.select(lanes).where(lanes.c.lane == ARCHIVE)).mappings().one()
+            if _is_alive(row, now_ms):
+                return None
+            return self._give(connection, ARCHIVE, holder, now_ms, lease_ms)
+
+    def _give(self, connection: Connection, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease:
+        given = {
+            "holder": holder,
+            "fencing_token": lanes.c.fencing_token + 1,
+            "held_since_ms": now_ms,
+            "expires_at_ms": now_ms + lease_ms,
+            "successor": "",
+            "successor_seen_ms": 0,
+        }
+        statement = sa.update(lanes).where(lanes.c.lane == lane).values(given).returning(lanes.c.fencing_token)
+        return Lease(lane, holder, connection.execute(statement).scalar_one(), self.lane_count)
 
     def _is_in_the_way(self, row: Row, lane: str, now_ms: int) -> bool:
         """A live holder of the lane or of lanes of another number, or what these had begun: the first lane does it."""
-        alive = bool(row["holder"]) and row["expires_at_ms"] > now_ms
+        alive = _is_alive(row, now_ms)
         if row["lane_count"] == self.lane_count:
             return alive and row["lane"] == lane
         return alive or (bool(self._begun(row)) and lane != FIRST_LANE)
@@ -121,21 +131,19 @@ class LaneStore:
         """
         if all(name in rows and rows[name]["lane_count"] == self.lane_count for name in self.names()):
             return
-        evaluated = [row["evaluated_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
-        read = [row["read_until_ms"] for row in rows.values() if row["evaluated_until_ms"]]
+        slowest = {
+            name: min((row[name] for row in rows.values() if row[name]), default=0)
+            for name in ("evaluated_until_ms", "read_at_ms", "read_until_ms")
+        }
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
-        connection.execute(sa.update(lanes).values(fenced))
+        connection.execute(sa.update(lanes).where(lanes.c.lane != ARCHIVE).values(fenced))
         for name in self.names():
             row = {"lane": name, "lane_count": self.lane_count}
             connection.execute(insert(connection, lanes).values(row).on_conflict_do_nothing())
-            connection.execute(
-                sa.update(lanes)
-                .where(lanes.c.lane == name)
-                .values(evaluated_until_ms=min(evaluated, default=0), read_until_ms=min(read, default=0))
-            )
+            connection.execute(sa.update(lanes).where(lanes.c.lane == name).values(slowest))
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
         gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
-        connection.execute(gone.values(evaluated_until_ms=0))
+        connection.execute(gone.values(evaluated_until_ms=0, read_at_ms=0))
         idle = [name for name in self.names() if name not in rows or not self._begun(rows[name])]
         idle += [name for name, row in rows.items() if name not in self.names() and not self._begun(row)]
         connection.execute(sa.update(lanes).where(lanes.c.lane.in_(idle)).values(lane_count=self.lane_count))
@@ -192,7 +200,8 @@ class LaneStore:
     ) -> None:
         """The batch is done: offsets, watermarks and intent move together, or LeaseLostError.
 
-        Whatever was appended to the lane's partitions until `read_until_ms` has been read.
+        `evaluated_until_ms` is later than the stream was read; whatever was appended to the lane's partitions until
+        `read_until_ms` has been read.
         """
         with self._engine.begin() as connection:
             _update(
@@ -200,21 +209,28 @@ class LaneStore:
                 lease,
                 intent=sa.null(),
                 evaluated_until_ms=evaluated_until_ms,
+                read_at_ms=evaluated_until_ms,
                 expires_at_ms=expires_at_ms,
                 read_until_ms=read_until_ms,
             )
             self._set_offsets(connection, {partition: end for partition, (_, end) in ranges.items()})
 
-    def note_read(self, lease: Lease, read_until_ms: int) -> None:
-        """Whatever was appended until then has been read, and there was nothing to commit."""
+    def note_read(self, lease: Lease, now_ms: int) -> None:
+        """The stream was read, and had nothing; raises LeaseLostError when the lease is gone."""
         with self._engine.begin() as connection:
-            _update(connection, lease, read_until_ms=read_until_ms)
+            _update(connection, lease, read_at_ms=now_ms, read_until_ms=now_ms)
 
     def read_until(self) -> dict[str, int]:
         """Until when each lane has read what was appended to its partitions; 0 for one that never began."""
         with self._reading() as connection:
             known = {row.lane: row.read_until_ms for row in connection.execute(sa.select(lanes))}
         return {name: known.get(name, 0) for name in self.names()}
+
+    def last_read_ms(self) -> int | None:
+        """When the lane that has read the stream least lately did so; None when no lane ever has."""
+        query = sa.select(lanes.c.read_at_ms).where(lanes.c.lane.in_(self.names()), lanes.c.read_at_ms > 0)
+        with self._reading() as connection:
+            return min(connection.execute(query).scalars(), default=None)
 
     def committed(self) -> dict[int, int]:
         """The first unprocessed offset of each partition that was ever committed."""
@@ -271,13 +287,17 @@ class LaneStore:
         return self._engine.connect().execution_options(read_only=True)
 
 
+def _is_alive(row: Row, now_ms: int) -> bool:
+    return bool(row["holder"]) and row["expires_at_ms"] > now_ms
+
+
 def _ranges(intent: Mapping[str, tuple[int, int]]) -> dict[int, tuple[int, int]]:
     return {int(partition): (first, end) for partition, (first, end) in intent.items()}
 
 
 def _locked_rows(connection: Connection) -> dict[str, Row]:
-    """Every lane's row, which nobody else changes until the end of the transaction."""
-    query = sa.select(lanes).order_by(lanes.c.lane).with_for_update()
+    """The rows of every lane that there is or was; nobody else changes them until the end of the transaction."""
+    query = sa.select(lanes).where(lanes.c.lane != ARCHIVE).order_by(lanes.c.lane).with_for_update()
     return {row["lane"]: row for row in connection.execute(query).mappings()}
 
 
