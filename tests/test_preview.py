@@ -15,6 +15,7 @@ from support.mailing import PERSON, ROOT, Hrefs, Postbox
 
 from wakeline.activation.links import CLICK_PATH, CONFIRM_PATH, PIXEL_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
 from wakeline.activation.tokens import Open, OptOut, Tokens
+from wakeline.clock import system_clock
 from wakeline.collector.images import GIF
 from wakeline.errors import ConfigError, WakelineError
 from wakeline.preview import cli
@@ -204,6 +205,7 @@ def test_the_one_click_header_of_a_test_mail_opts_nobody_out(postbox: Postbox, d
 def test_the_confirmation_of_a_test_mail_confirms_nothing(postbox: Postbox, data: Path) -> None:
     send_test("confirm_opt_in", "--to", "me@example.com")
     [url] = (link for link in links(data) if CONFIRM_PATH in link)
+    postbox.clock.now_ms = system_clock()
     assert "Do you want our emails?" in postbox.call("GET", url, headers=PERSON).text
     assert "Nothing was confirmed" in postbox.call("POST", url, headers=PERSON).text
     assert postbox.records() == []
