@@ -7,7 +7,7 @@ from sqlalchemy.engine import Engine
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
-from wakeline.activation.esp.protocol import Esp
+from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
@@ -54,7 +54,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             lane_store(settings, engine),
             landing,
             evaluator,
-            open_ledger(engine, esp),
+            open_ledger(engine, esp.idempotency_key_seconds),
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
@@ -79,13 +79,13 @@ def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaig
     return campaigns
 
 
-def open_ledger(engine: Engine, esp: Esp) -> SqlLedger:
-    """The ledger of sends through this ESP."""
-    return SqlLedger(engine, round(min(esp.idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000))
+def open_ledger(engine: Engine, idempotency_key_seconds: float) -> SqlLedger:
+    """The ledger of sends through ESPs that know a key again for so long."""
+    return SqlLedger(engine, round(min(idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000))
 
 
-def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: Esp, clock: Clock) -> Mailer:
-    """The ESP behind a renderer for the campaigns."""
+def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: FailOver, clock: Clock) -> Mailer:
+    """The providers behind a renderer for the campaigns."""
     activation = settings.activation
     tokens = Tokens(load_secrets(settings.data_dir).signing_key)
     renderer = Renderer(
