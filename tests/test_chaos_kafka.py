@@ -7,16 +7,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from support.adding_up import assert_everything_adds_up, everything_written, is_whole
+from support.adding_up import as_posted, assert_everything_adds_up, everything_written, in_landing
 from support.kafka import KafkaBroker
 from support.stack import RunningStack, await_that, is_alive, stop_process
 from support.streams import open_broker
 
-from wakeline.events import stream_key
 
 PEOPLE = int(os.environ.get("WAKELINE_CHAOS_PEOPLE", "480"))
 #: An hour of shopping in two minutes.
@@ -80,21 +78,3 @@ def spooled_events(stack: RunningStack) -> int:
     collector = stack.settings.collector
     health = httpx.get(f"http://{collector.host}:{collector.port}/healthz").json()
     return int(health.get("spooled_events", 0))
-
-
-def as_posted(messages: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Stream key -> the ids of its messages in the order they were made, each once."""
-    order: dict[str, dict[str, None]] = {}
-    for message in filter(is_whole, messages):
-        order.setdefault(stream_key(message), {})[message["messageId"]] = None
-    return {key: list(ids) for key, ids in order.items()}
-
-
-def in_landing(stack: RunningStack) -> dict[str, list[str]]:
-    """The same in the order of the stream."""
-    query = "SELECT user_id, anonymous_id, message_id FROM landing WHERE status = 'accepted' ORDER BY partition, offset"
-    order: dict[str, list[str]] = {}
-    for user_id, anonymous_id, message_id in stack.warehouse(query):
-        key = stream_key({"anonymousId": anonymous_id, "userId": user_id})
-        order.setdefault(key, []).append(message_id)
-    return order

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clocks import HOUR_MS, MINUTE_MS, NOW_MS, Hand
 from support.contract import ALL_BYTES, ALL_ROWS, after, read_on, starts_of
-from support.kinesis import KinesisLocal, Ministack, open_kinesis_local, open_ministack
+from support.kinesis import KinesisLocal, Ministack, open_kinesis_local, open_ministack, shard_id
 from support.kinesis_streams import Landed, PartlyRefused, Passing, Refused, Site, aws_environment
 from support.messages import append, track
 from support.stack import await_that
@@ -76,31 +76,6 @@ def changing(kinesis_local: KinesisLocal, request: pytest.FixtureRequest) -> Ite
 
 def name_of(request: pytest.FixtureRequest) -> str:
     return f"events-{crc32(request.node.name.encode())}"
-
-
-def split(site: Site, shard: int) -> None:
-    """In the middle of its range."""
-    with site.client() as client:
-        listed = client.list_shards(StreamName=site.settings.stream)["Shards"]
-        [found] = [one for one in listed if one["ShardId"] == shard_id(shard)]
-        bounds = found["HashKeyRange"]
-        middle = (int(bounds["StartingHashKey"]) + int(bounds["EndingHashKey"])) // 2
-        client.split_shard(
-            StreamName=site.settings.stream, ShardToSplit=shard_id(shard), NewStartingHashKey=str(middle)
-        )
-        site.server.await_active(client, site.settings.stream)
-
-
-def merge(site: Site, shard: int, adjacent: int) -> None:
-    with site.client() as client:
-        client.merge_shards(
-            StreamName=site.settings.stream, ShardToMerge=shard_id(shard), AdjacentShardToMerge=shard_id(adjacent)
-        )
-        site.server.await_active(client, site.settings.stream)
-
-
-def shard_id(shard: int) -> str:
-    return f"shardId-{shard:012}"
 
 
 def numbered(first: int, how_many: int) -> list[Event]:
@@ -198,7 +173,7 @@ def resharded(kinesis_local: KinesisLocal) -> Iterator[tuple[Site, list[Event]]]
     stream = site.open()
     events = numbered(0, 160)
     changes: list[Callable[[], None]] = [
-        lambda: split(site, 0), lambda: merge(site, 2, 3), lambda: split(site, 1), lambda: None
+        lambda: site.split(0), lambda: site.merge(2, 3), lambda: site.split(1), lambda: None
     ]  # fmt: skip
     for part, change in enumerate(changes):
         stream.append(events[part * 40 : part * 40 + 40])

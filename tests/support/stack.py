@@ -181,12 +181,18 @@ class RunningStack:
             client.close()
 
     def received(self) -> int:
-        """How many events were ever appended to the stream."""
+        """How many events were ever appended to the stream; where it does not count them, how many have landed."""
         stream = open_stream(self.settings, system_clock)
         try:
-            return stream.lag({}).events or 0
+            events = stream.lag({}).events
         finally:
             stream.close()
+        return sum(self.landed().values()) if events is None else events
+
+    def landed(self) -> dict[int, int]:
+        """Partition -> how many of its events are in landing."""
+        rows = self.warehouse("SELECT partition, count() FROM landing GROUP BY partition")
+        return {int(partition): int(events) for partition, events in rows}
 
     def mails(self) -> dict[str, int]:
         """Key -> time of writing of every mail that the outbox has."""

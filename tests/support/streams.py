@@ -1,13 +1,16 @@
 """A real broker, and the settings by which a deployment uses it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.brokers import BrokerProcess
 from support.kafka import open_kafka
-from support.kinesis import CREDENTIALS, REGION, open_ministack
+from support.kinesis import CREDENTIALS, REGION, KinesisServer, open_ministack
+
+#: Opens an imitation of Kinesis: there are two.
+OpenKinesis = Callable[[Path], AbstractContextManager[KinesisServer]]
 
 KINDS = ("embedded", "kafka", "kinesis")
 
@@ -22,14 +25,14 @@ class Broker:
 
 
 @contextmanager
-def open_broker(kind: str, folder: Path) -> Iterator[Broker]:
+def open_broker(kind: str, folder: Path, open_kinesis: OpenKinesis = open_ministack) -> Iterator[Broker]:
     """A broker of its own for a stream of this kind; its data are in `folder`."""
     own = {"WAKELINE_STREAM__KIND": kind, "WAKELINE_STREAM__NAME": f"events-{kind}"}
     if kind == "kafka":
         with open_kafka(folder) as kafka:
             yield Broker(kafka, {**own, "WAKELINE_STREAM__KAFKA__BROKERS": kafka.bootstrap})
     elif kind == "kinesis":
-        with open_ministack(folder) as server:
+        with open_kinesis(folder) as server:
             aws = {name.upper(): value for name, value in CREDENTIALS.items()}
             address = {
                 "WAKELINE_STREAM__KINESIS__ENDPOINT_URL": server.endpoint_url,

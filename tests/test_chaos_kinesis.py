@@ -1,0 +1,74 @@
+"""Two lanes on Kinesis, whose shards are split and merged while events flow.
+
+On kinesis-local, the imitation that does with closed shards what AWS does; it is slow, so that the play is small.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.adding_up import as_posted, assert_everything_adds_up, in_landing
+from support.kinesis import KinesisLocal, open_kinesis_local
+from support.stack import RunningStack, await_that
+from support.streams import open_broker
+
+PEOPLE, MINUTES, SPEED = 48, 60, 60
+PATIENCE_SECONDS = 180
+#: Of the four shards that a stream begins with; with two lanes, 4 and 6 are the first lane's, and 5 is the other's.
+SPLIT, MERGED = 0, (2, 3)
+#: Shard -> those that it took over from.
+PARENTS = {4: (SPLIT,), 5: (SPLIT,), 6: MERGED}
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(3 * PATIENCE_SECONDS)]
+
+
+@pytest.fixture(scope="module")
+def server_and_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KinesisLocal, RunningStack]]:
+    folder: Path = tmp_path_factory.mktemp("kinesis")
+    opened = open_broker("kinesis", folder / "broker", open_kinesis_local)
+    with pytest.MonkeyPatch.context() as patch, opened as broker:
+        for name, value in {**broker.environment, "WAKELINE_LANE__COUNT": "2"}.items():
+            patch.setenv(name, value)
+        running = RunningStack(folder)
+        assert isinstance(broker.process, KinesisLocal)
+        try:
+            running.start()
+            yield broker.process, running
+        finally:
+            running.stop()
+
+
+def test_nothing_is_lost_sent_twice_or_out_of_order_when_shards_are_split_and_merged(
+    server_and_stack: tuple[KinesisLocal, RunningStack],
+) -> None:
+    server, stack = server_and_stack
+    stream = stack.settings.stream.kinesis.stream
+    looks: list[dict[int, int]] = []
+    with stack.play(seed=9200, people=PEOPLE, minutes=MINUTES, speed=SPEED) as play:
+        play.await_middle()
+        server.split(stream, SPLIT)
+        look_until("events of the split shard's successors have landed", stack, looks, lambda now: {4, 5} <= now.keys())
+        server.merge(stream, *MERGED)
+        total = len(stack.messages)
+        look_until("everything has landed", stack, looks, lambda now: sum(now.values()) >= total)
+        play.finish(PATIENCE_SECONDS)
+        stack.await_settled(PATIENCE_SECONDS)
+
+    assert_everything_adds_up(stack)
+    assert in_landing(stack) == as_posted(stack.messages)
+    final = stack.landed()
+    assert final.keys() == {0, 1, 2, 3, *PARENTS}
+    for look in looks:
+        assert all(look[parent] == final[parent] for shard in PARENTS.keys() & look for parent in PARENTS[shard])
+
+
+def look_until(
+    what: str, stack: RunningStack, looks: list[dict[int, int]], seen: Callable[[dict[int, int]], bool]
+) -> None:
+    """Looks at what has landed of each shard, again and again, until that is to be seen."""
+
+    def look() -> bool:
+        looks.append(stack.landed())
+        return seen(looks[-1])
+
+    await_that(lambda: f"{what}; now {looks[-1]}", look, PATIENCE_SECONDS)
