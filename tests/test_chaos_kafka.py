@@ -15,7 +15,6 @@ from support.kafka import KafkaBroker
 from support.stack import RunningStack, await_that, is_alive, stop_process
 from support.streams import open_broker
 
-
 PEOPLE = int(os.environ.get("WAKELINE_CHAOS_PEOPLE", "480"))
 #: An hour of shopping in two minutes.
 MINUTES, SPEED = 60, 30

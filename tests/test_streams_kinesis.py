@@ -132,7 +132,7 @@ def test_a_split_and_a_merge_in_the_middle_of_a_play_lose_and_repeat_nothing(cha
     lanes = [Lane(changing, landed, number, lanes=2) for number in (0, 1)]
     events = numbered(0, 150)
     appending = changing.open()
-    changes: list[Callable[[], None]] = [lambda: split(changing, 0), lambda: merge(changing, 2, 3), lambda: None]
+    changes: list[Callable[[], None]] = [lambda: changing.split(0), lambda: changing.merge(2, 3), lambda: None]
     for part, change in enumerate(changes):
         appending.append(events[part * 50 : part * 50 + 25])
         order += lanes[0].step(7) + lanes[1].step(7)
@@ -219,7 +219,7 @@ def test_every_reader_gives_a_record_the_same_offset(resharded: tuple[Site, list
 def test_a_child_waits_until_another_lane_has_landed_all_of_its_parent(changing: Site) -> None:
     landed = Landed()
     changing.open().append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(30, 30))
     parents, others = Lane(changing, landed, 0, lanes=2), Lane(changing, landed, 1, lanes=2)
     assert others.stream.partitions() == [0, 1]
@@ -236,7 +236,7 @@ def test_a_parent_with_a_long_quiet_end_lets_its_children_begin(changing: Site) 
     changing.open().append(numbered(0, 30))
     landed = Landed()
     read_out([Lane(changing, landed)], 30)
-    split(changing, 0)
+    changing.split(0)
     quiet = Quiet(pages=35)
     observer = Lane(changing, landed, prepare=quiet.hook)
     passing_looks = 0
@@ -270,7 +270,7 @@ class Quiet:
 def test_an_empty_shard_that_was_split_holds_up_nobody(changing: Site) -> None:
     lane = Lane(changing, Landed())
     assert lane.stream.partitions() == [0, 1]
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(0, 30))
     assert len(read_out([lane], 30)) == 30
     assert lane.stream.partitions() == [1, 2, 3]
@@ -469,7 +469,7 @@ def test_a_closed_shard_is_not_asked_again_after_its_end(changing: Site) -> None
     counting = Refused("GetRecords", 0, "")
     stream = changing.open(Passing().waiting(), prepare=counting.hook)
     stream.append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     records = read_on(stream, {0: 0}, 1)
     asked = counting.seen
     assert stream.read({0: records[-1].offset + 1}, 1, 1, 5) == []
@@ -615,7 +615,7 @@ def test_events_that_expired_unprocessed_stop_processing(site: Site) -> None:
 def test_a_shard_that_left_the_list_must_have_been_read(changing: Site) -> None:
     landed, expired = Landed(), Expired()
     changing.open().append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(30, 30))
     read_out([Lane(changing, landed)], 60)
     committed = landed.committed()
@@ -631,7 +631,7 @@ def test_a_closed_shard_whose_events_are_all_gone_must_have_been_read(changing: 
     changing.open().append(numbered(0, 30))
     lane = Lane(changing, landed)
     read_out([lane], 30)
-    split(changing, 0)
+    changing.split(0)
     observer = changing.open(prepare=expired.hook)
     observer.verify(landed.committed())
     expired.values = {b"%d" % number for number in range(30)}
@@ -676,7 +676,7 @@ def test_lag_asks_no_more_than_once_a_second(site: Site) -> None:
 def test_a_stream_tells_its_open_shards_and_how_long_it_keeps_events(changing: Site) -> None:
     stream = changing.open(Passing().waiting())
     before = stream.facts()
-    split(changing, 0)
+    changing.split(0)
     with changing.client() as client:
         client.increase_stream_retention_period(StreamName=changing.settings.stream, RetentionPeriodHours=48)
     again = changing.open()
