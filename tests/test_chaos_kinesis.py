@@ -4,13 +4,12 @@ On kinesis-local, the imitation that does with closed shards what AWS does; it i
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.adding_up import as_posted, assert_everything_adds_up, in_landing
 from support.kinesis import KinesisLocal, open_kinesis_local
 from support.stack import RunningStack, await_that
-from support.streams import open_broker
+from support.streams import stack_on
 
 PEOPLE, MINUTES, SPEED = 48, 60, 60
 PATIENCE_SECONDS = 180
@@ -24,18 +23,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(3 * PATIENCE_SECONDS)]
 
 @pytest.fixture(scope="module")
 def server_and_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KinesisLocal, RunningStack]]:
-    folder: Path = tmp_path_factory.mktemp("kinesis")
-    opened = open_broker("kinesis", folder / "broker", open_kinesis_local)
-    with pytest.MonkeyPatch.context() as patch, opened as broker:
-        for name, value in {**broker.environment, "WAKELINE_LANE__COUNT": "2"}.items():
-            patch.setenv(name, value)
-        running = RunningStack(folder)
-        assert isinstance(broker.process, KinesisLocal)
-        try:
-            running.start()
-            yield broker.process, running
-        finally:
-            running.stop()
+    with stack_on("kinesis", tmp_path_factory.mktemp("kinesis"), 2, open_kinesis_local) as (server, stack):
+        assert isinstance(server, KinesisLocal)
+        yield server, stack
 
 
 def test_nothing_is_lost_sent_twice_or_out_of_order_when_shards_are_split_and_merged(

@@ -123,8 +123,12 @@ class RunningStack:
         assert process.wait(_STOP_SECONDS) == 0, self._said()
 
     def kill(self) -> None:
-        """Kill every process of it at once, as far as that can be told from a machine that goes down."""
-        assert self._process is not None
+        """Kill every process of it at once, as far as that can be told from a machine that goes down.
+
+        Safe to call twice.
+        """
+        if self._process is None:
+            return
         process, self._process = self._process, None
         process.kill()
         process.wait()

@@ -5,9 +5,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from support.brokers import BrokerProcess
 from support.kafka import open_kafka
 from support.kinesis import CREDENTIALS, REGION, KinesisServer, open_ministack
+from support.stack import RunningStack
 
 #: Opens an imitation of Kinesis: there are two.
 OpenKinesis = Callable[[Path], AbstractContextManager[KinesisServer]]
@@ -41,3 +44,19 @@ def open_broker(kind: str, folder: Path, open_kinesis: OpenKinesis = open_minist
             yield Broker(server, {**own, **aws, **address})
     else:
         yield Broker(None, own)
+
+
+@contextmanager
+def stack_on(
+    kind: str, folder: Path, lanes: int, open_kinesis: OpenKinesis = open_ministack
+) -> Iterator[tuple[BrokerProcess | None, RunningStack]]:
+    """A stack of so many lanes that runs, and the process of its broker."""
+    with pytest.MonkeyPatch.context() as patch, open_broker(kind, folder / "broker", open_kinesis) as broker:
+        for name, value in {**broker.environment, "WAKELINE_LANE__COUNT": str(lanes)}.items():
+            patch.setenv(name, value)
+        running = RunningStack(folder)
+        try:
+            running.start()
+            yield broker.process, running
+        finally:
+            running.stop()
