@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.adding_up import as_posted, assert_everything_adds_up, in_landing
 from support.kinesis import KinesisLocal, open_kinesis_local
-from support.stack import RunningStack, await_that
+from support.stack import DEAR_POLL_SECONDS, RunningStack, await_that
 from support.streams import stack_on
 
 PEOPLE, MINUTES, SPEED = 48, 60, 60
@@ -38,9 +38,8 @@ def test_nothing_is_lost_sent_twice_or_out_of_order_when_shards_are_split_and_me
         play.await_middle()
         server.split(stream, SPLIT)
         server.merge(stream, *MERGED)
-        await_that(
-            lambda: f"everything has landed, and not {looks[-1]}", lambda: all_landed(stack, looks), PATIENCE_SECONDS
-        )
+        landed = lambda: all_landed(stack, looks)  # noqa: E731
+        await_that(lambda: f"everything has landed; it is {looks[-1]}", landed, PATIENCE_SECONDS, DEAR_POLL_SECONDS)
         play.finish(PATIENCE_SECONDS)
         stack.await_settled(PATIENCE_SECONDS)
 
