@@ -70,19 +70,26 @@ def main(cases: list[Case], rate: float, too_much: float, seconds: float) -> Non
     """Compare streams and numbers of lanes on this machine."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(stderr=True)
+    results: list[Result] = []
     try:
         lock = take_lock()
-        results = [_measure(case, rate, too_much, seconds, console) for case in cases]
+        for case in cases:
+            results.append(_measure(case, rate, too_much, seconds, console))
+            _write(results)
     except WakelineError as error:
         click.echo(f"bench: {error}", err=True)
         click.echo(f"bench: the logs are in {FOLDER.name}/logs", err=True)
         sys.exit(1)
     remove()
     os.close(lock)
+    click.echo(streams_table(results))
+
+
+def _write(results: Sequence[Result]) -> None:
+    """After each case: minutes of measuring are not to be lost with the rest."""
     _RESULTS.mkdir(parents=True, exist_ok=True)
     (_RESULTS / "streams.json").write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2) + b"\n")
     (_RESULTS / "streams.md").write_text(streams_table(results) + "\n", encoding="utf-8")
-    click.echo(streams_table(results))
 
 
 def _measure(case: Case, rate: float, too_much: float, seconds: float, console: Console) -> Result:
