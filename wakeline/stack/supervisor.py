@@ -198,7 +198,7 @@ class Stack:
 
 def stream_fault(settings: Settings) -> str:
     """Why the lanes cannot read the stream, in a sentence that says what to do; empty when they can."""
-    engine = open_database(self._settings)
+    engine = open_database(settings)
     stream = open_stream(settings, system_clock)
     try:
         check_stream(stream, lane_store(settings, engine))
