@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from rich.table import Table
 from sqlalchemy.engine import Engine
 
+from wakeline.activation.ledger.summary import SqlSummary
 from wakeline.clock import Clock
 from wakeline.database import lanes, sends
 from wakeline.engines import open_database
@@ -35,8 +36,8 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     """The report as plain data. Raises WakelineError when a part cannot be asked.
 
     `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows;
-    `sends` is campaign -> state -> count, where
-    a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
+    `sends` is campaign -> state -> count, where a skip's state is `skipped:<reason>`; `latency_ms` is
+    stage -> p50, p95, p99 of sends that an event caused.
     """
     engine = open_database(settings)
     stream = open_stream(settings, clock)
@@ -49,7 +50,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
             "received": processed + (lag.events or 0),
             **_statuses(settings),
             "profiles": _profiles(settings),
-            "sends": _sends(engine),
+            "sends": SqlSummary(engine).counts(),
             "latency_ms": _latencies(engine),
             "lag_seconds": lag.seconds,
             "generations": _generations(engine),
@@ -76,16 +77,6 @@ def _profiles(settings: Settings) -> int:
     [[profiles]] = client.query("SELECT uniqExact(profile_id) FROM profile_members").result_rows
     client.close()
     return int(profiles)
-
-
-def _sends(engine: Engine) -> dict[str, dict[str, int]]:
-    state = sa.case((sends.c.state == "skipped", "skipped:" + sends.c.reason), else_=sends.c.state)
-    query = sa.select(sends.c.campaign, state.label("name"), sa.func.count().label("rows"))
-    found: dict[str, dict[str, int]] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
-        for row in connection.execute(query.group_by(sends.c.campaign, state)).mappings():
-            found.setdefault(row["campaign"], {})[row["name"]] = row["rows"]
-    return found
 
 
 def _latencies(engine: Engine) -> dict[str, dict[str, float]]:

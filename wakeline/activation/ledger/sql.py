@@ -42,7 +42,15 @@ from wakeline.activation.ledger.states import (
     settled,
 )
 from wakeline.activation.mailer import Answer
-from wakeline.database import campaign_pauses, consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.database import (
+    campaign_pauses,
+    campaign_resumes,
+    consent_stamps,
+    consents,
+    record_addresses,
+    sends,
+    suppressions,
+)
 from wakeline.engines import insert, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges, require
@@ -253,16 +261,26 @@ class SqlLedger:
         with self._engine.begin() as connection:
             connection.execute(insert(connection, campaign_pauses).values(row).on_conflict_do_nothing())
 
-    def resume(self, campaign: str) -> bool:
+    def resume(self, campaign: str, resumed_by: str, now_ms: int) -> bool:
         """Let a campaign's sends go on, those held as well; whether it was paused."""
+        row = {"campaign": campaign, "resumed_by": resumed_by, "resumed_at_ms": now_ms}
         with self._engine.begin() as connection:
             deleted = connection.execute(sa.delete(campaign_pauses).where(campaign_pauses.c.campaign == campaign))
+            if deleted.rowcount:
+                statement = insert(connection, campaign_resumes).values(row)
+                connection.execute(statement.on_conflict_do_update(index_elements=["campaign"], set_=row))
         return deleted.rowcount > 0
 
     def pauses(self) -> dict[str, Mapping[str, Any]]:
         """The paused campaigns, by name: since when, by whom and why."""
         with self._reading() as connection:
             return _pauses(connection)
+
+    def resumes(self) -> dict[str, Mapping[str, Any]]:
+        """The campaigns that were paused once, by name: when they were last let go on, and by whom."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(campaign_resumes)).mappings()
+            return {row["campaign"]: dict(row) for row in rows}
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)

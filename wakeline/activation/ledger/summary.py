@@ -1,0 +1,47 @@
+"""What the ledger's sends come to, by campaign: for people and reports, not for the pipeline."""
+
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from wakeline.activation.ledger.states import SKIPPED, WAITING
+from wakeline.database import sends
+
+#: campaign -> state -> sends; the state of a skip is `skipped:<reason>`.
+Counts = dict[str, dict[str, int]]
+
+_SKIP = f"{SKIPPED}:"
+
+
+class Summary(Protocol):
+    """Totals over one ledger."""
+
+    def counts(self, since_ms: int = 0) -> Counts:
+        """Sends by campaign and state: those that changed since then, and all that wait."""
+
+
+class SqlSummary:
+    """The totals of a ledger in a SQL database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def counts(self, since_ms: int = 0) -> Counts:
+        """Sends by campaign and state: those that changed since then, and all that wait."""
+        state = sa.case((sends.c.state == SKIPPED, _SKIP + sends.c.reason), else_=sends.c.state)
+        query = (
+            sa.select(sends.c.campaign, state.label("state"), sa.func.count().label("rows"))
+            .where((sends.c.changed_at_ms >= since_ms) | sends.c.state.in_(WAITING))
+            .group_by(sends.c.campaign, state)
+        )
+        found: Counts = {}
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            for row in connection.execute(query).mappings():
+                found.setdefault(row["campaign"], {})[row["state"]] = row["rows"]
+        return found
+
+
+def skips(states: dict[str, int]) -> dict[str, int]:
+    """Reason -> sends, of the skips among these states."""
+    return {name.removeprefix(_SKIP): count for name, count in sorted(states.items()) if name.startswith(_SKIP)}

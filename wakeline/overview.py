@@ -1,0 +1,70 @@
+"""`wakeline campaigns`: which campaign runs, which is paused and why, and what became of its sends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.activation.ledger.sql import SqlLedger
+from wakeline.activation.ledger.summary import SqlSummary, skips
+from wakeline.clock import Clock, to_iso
+from wakeline.engines import open_database
+from wakeline.settings import Settings
+
+_HOUR_MS = 3_600_000
+STATES = ("sent", "deferred", "held", "retry", "unknown", "failed")
+
+
+def build_overview(settings: Settings, hours: float, clock: Clock) -> list[dict[str, Any]]:
+    """One entry per campaign, by name: those on disk, and those the ledger still has something of.
+
+    Counts are of the last hours, but for what waits (deferred, held, retry): that is everything that waits now.
+    """
+    campaigns = load_campaigns(settings.campaigns_dir)
+    engine = open_database(settings)
+    try:
+        pauses = SqlLedger(engine, key_ms=0).pauses()
+        counts = SqlSummary(engine).counts(clock() - round(hours * _HOUR_MS))
+    finally:
+        engine.dispose()
+    names = sorted({*campaigns, *pauses, *counts})
+    return [_entry(name, campaigns.get(name), pauses.get(name), counts.get(name, {})) for name in names]
+
+
+def _entry(
+    name: str, campaign: Campaign | None, pause: Mapping[str, Any] | None, counts: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "campaign": name,
+        "class": campaign.kind if campaign else None,
+        "trigger": campaign.trigger if campaign else None,
+        "state": "paused" if pause else "running" if campaign else "removed",
+        "paused_at": to_iso(pause["paused_at_ms"]) if pause else None,
+        "paused_by": pause["paused_by"] if pause else None,
+        "pause_reason": pause["reason"] if pause else None,
+        **{state: counts.get(state, 0) for state in STATES},
+        "skipped": skips(counts),
+    }
+
+
+def overview_table(entries: Sequence[Mapping[str, Any]], hours: float) -> Table:
+    """The same for a terminal."""
+    table = Table(title=f"Campaigns: the last {hours:g} hours, and what waits now", title_justify="left")
+    for name in ("campaign", "class", "trigger", "state"):
+        table.add_column(name, overflow="fold")
+    for name in STATES:
+        table.add_column(name, justify="right")
+    table.add_column("skipped", overflow="fold")
+    for entry in entries:
+        texts = (entry["campaign"], entry["class"] or "-", entry["trigger"] or "-", _state(entry))
+        skipped = "\n".join(f"{reason} {count:,}" for reason, count in entry["skipped"].items())
+        table.add_row(*map(escape, texts), *(f"{entry[state]:,}" for state in STATES), escape(skipped))
+    return table
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    if entry["state"] != "paused":
+        return str(entry["state"])
+    return f"paused {entry['paused_at']}\nby {entry['paused_by']}: {entry['pause_reason']}"
