@@ -27,13 +27,13 @@ def campaigns(hours: float, as_json: bool) -> None:
     import orjson
     from rich.console import Console
 
-    from wakeline.overview import build_overview, overview_table
+    from wakeline.overview import build_overview, overview_tables
 
     found = build_overview(load_settings(), hours, system_clock)
     if as_json:
         click.echo(orjson.dumps(found).decode())
     else:
-        Console().print(overview_table(found, hours))
+        Console().print(*overview_tables(found, hours), sep="\n")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.ledger.sql import SqlLedger
-from wakeline.activation.ledger.summary import SqlSummary, skips
+from wakeline.activation.ledger.summary import SKIP, Counts, SqlSummary, skips
 from wakeline.clock import Clock, to_iso
 from wakeline.engines import open_database
 from wakeline.settings import Settings
@@ -49,22 +49,35 @@ def _entry(
     }
 
 
-def overview_table(entries: Sequence[Mapping[str, Any]], hours: float) -> Table:
-    """The same for a terminal."""
-    table = Table(title=f"Campaigns: the last {hours:g} hours, and what waits now", title_justify="left")
+def overview_tables(entries: Sequence[Mapping[str, Any]], hours: float) -> list[Table | str]:
+    """The same for a terminal: the campaigns, who paused which, and their sends."""
+    table = Table(title="Campaigns", title_justify="left")
     for name in ("campaign", "class", "trigger", "state"):
         table.add_column(name, overflow="fold")
-    for name in STATES:
-        table.add_column(name, justify="right")
-    table.add_column("skipped", overflow="fold")
     for entry in entries:
-        texts = (entry["campaign"], entry["class"] or "-", entry["trigger"] or "-", _state(entry))
-        skipped = "\n".join(f"{reason} {count:,}" for reason, count in entry["skipped"].items())
-        table.add_row(*map(escape, texts), *(f"{entry[state]:,}" for state in STATES), escape(skipped))
+        table.add_row(*(escape(entry[name] or "-") for name in ("campaign", "class", "trigger", "state")))
+    counts = {entry["campaign"]: {**{name: entry[name] for name in STATES}, **_skipped(entry)} for entry in entries}
+    title = f"Sends of the last {hours:g} hours, and those that wait now"
+    return [table, *(_pause(entry) for entry in entries if entry["state"] == "paused"), sends_table(counts, title)]
+
+
+def _pause(entry: Mapping[str, Any]) -> str:
+    since = f"since {entry['paused_at']} by {entry['paused_by']}: {entry['pause_reason']}"
+    return escape(f"{entry['campaign']} is paused {since}")
+
+
+def _skipped(entry: Mapping[str, Any]) -> dict[str, int]:
+    return {f"{SKIP}{reason}": count for reason, count in entry["skipped"].items()}
+
+
+def sends_table(counts: Counts, title: str = "Sends") -> Table:
+    """Sends by campaign and state, for a terminal; what there is none of is left out."""
+    table = Table(title=title, title_justify="left")
+    for name in ("campaign", "state"):
+        table.add_column(name, overflow="fold")
+    table.add_column("count", justify="right")
+    for campaign, states in sorted(counts.items()):
+        for state, count in sorted(states.items()):
+            if count:
+                table.add_row(escape(campaign), escape(state), f"{count:,}")
     return table
-
-
-def _state(entry: Mapping[str, Any]) -> str:
-    if entry["state"] != "paused":
-        return str(entry["state"])
-    return f"paused {entry['paused_at']}\nby {entry['paused_by']}: {entry['pause_reason']}"

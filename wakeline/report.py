@@ -11,6 +11,7 @@ from wakeline.activation.ledger.summary import SqlSummary
 from wakeline.clock import Clock
 from wakeline.database import lanes, sends
 from wakeline.engines import open_database
+from wakeline.overview import sends_table
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
@@ -62,7 +63,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
 
 def report_tables(report: dict[str, Any]) -> list[Table]:
     """The same numbers as tables for a terminal."""
-    return [_events_table(report), _sends_table(report["sends"]), _latency_table(report["latency_ms"])]
+    return [_events_table(report), sends_table(report["sends"]), _latency_table(report["latency_ms"])]
 
 
 def _statuses(settings: Settings) -> dict[str, int]:
@@ -105,17 +106,6 @@ def _events_table(report: dict[str, Any]) -> Table:
     for name in ("received", *_STATUSES, "profiles", "generations"):
         table.add_row(name, f"{report[name]:,}")
     table.add_row("lag_seconds", f"{report['lag_seconds']:.1f}")
-    return table
-
-
-def _sends_table(campaigns: dict[str, dict[str, int]]) -> Table:
-    table = Table(title="Sends", title_justify="left")
-    for name in ("campaign", "state"):
-        table.add_column(name)
-    table.add_column("count", justify="right")
-    for campaign, states in sorted(campaigns.items()):
-        for state, count in sorted(states.items()):
-            table.add_row(campaign, state, f"{count:,}")
     return table
 
 

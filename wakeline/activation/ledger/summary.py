@@ -11,7 +11,8 @@ from wakeline.database import sends
 #: campaign -> state -> sends; the state of a skip is `skipped:<reason>`.
 Counts = dict[str, dict[str, int]]
 
-_SKIP = f"{SKIPPED}:"
+#: Before the reason of a skip.
+SKIP = f"{SKIPPED}:"
 
 
 class Summary(Protocol):
@@ -29,7 +30,7 @@ class SqlSummary:
 
     def counts(self, since_ms: int = 0) -> Counts:
         """Sends by campaign and state: those that changed since then, and all that wait."""
-        state = sa.case((sends.c.state == SKIPPED, _SKIP + sends.c.reason), else_=sends.c.state)
+        state = sa.case((sends.c.state == SKIPPED, SKIP + sends.c.reason), else_=sends.c.state)
         query = (
             sa.select(sends.c.campaign, state.label("state"), sa.func.count().label("rows"))
             .where((sends.c.changed_at_ms >= since_ms) | sends.c.state.in_(WAITING))
@@ -44,4 +45,4 @@ class SqlSummary:
 
 def skips(states: dict[str, int]) -> dict[str, int]:
     """Reason -> sends, of the skips among these states."""
-    return {name.removeprefix(_SKIP): count for name, count in sorted(states.items()) if name.startswith(_SKIP)}
+    return {name.removeprefix(SKIP): count for name, count in sorted(states.items()) if name.startswith(SKIP)}
