@@ -142,4 +142,4 @@ def test_the_table_shows_words_of_people_as_they_are(
     run("pause", "abandoned_cart", "--reason", "[red]price[/red]", "--by", "ann")
     shown = run("campaigns", "--hours", "2").output
     assert "by ann: [red]price[/red]" in shown
-    assert "the last 2 hours, and those that wait now" in shown
+    assert "in the last 2 hours" in shown

@@ -57,8 +57,10 @@ def overview_tables(entries: Sequence[Mapping[str, Any]], hours: float) -> list[
     for entry in entries:
         table.add_row(*(escape(entry[name] or "-") for name in ("campaign", "class", "trigger", "state")))
     counts = {entry["campaign"]: {**{name: entry[name] for name in STATES}, **_skipped(entry)} for entry in entries}
-    title = f"Sends of the last {hours:g} hours, and those that wait now"
-    return [table, *(_pause(entry) for entry in entries if entry["state"] == "paused"), sends_table(counts, title)]
+    sends = sends_table(counts, f"Sends ({hours:g} h)")
+    none = f"No mail was decided on in the last {hours:g} hours, and none waits."
+    pauses = [_pause(entry) for entry in entries if entry["state"] == "paused"]
+    return [table, *pauses, sends if sends.rows else none]
 
 
 def _pause(entry: Mapping[str, Any]) -> str:
