@@ -1,6 +1,7 @@
-"""What the ledger's sends come to, by campaign: for people and reports, not for the pipeline."""
+"""What is read of the ledger's sends for people, reports and analytics, not for the pipeline."""
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -15,11 +16,18 @@ Counts = dict[str, dict[str, int]]
 SKIP = f"{SKIPPED}:"
 
 
+#: Where a reader of changes is: the time of a change, and the key it was of.
+Position = tuple[int, str]
+
+
 class Summary(Protocol):
-    """Totals over one ledger."""
+    """What is read of one ledger."""
 
     def counts(self, since_ms: int = 0) -> Counts:
         """Sends by campaign and state: those that changed since then, and all that wait."""
+
+    def changes(self, after: Position, columns: Sequence[str], limit: int) -> list[Mapping[str, Any]]:
+        """The sends that changed last after this position, in the order of their changes."""
 
 
 class SqlSummary:
@@ -41,6 +49,18 @@ class SqlSummary:
             for row in connection.execute(query).mappings():
                 found.setdefault(row["campaign"], {})[row["state"]] = row["rows"]
         return found
+
+    def changes(self, after: Position, columns: Sequence[str], limit: int) -> list[Mapping[str, Any]]:
+        """The sends that changed last after this position, in the order of their changes."""
+        place = (sends.c.changed_at_ms, sends.c.idempotency_key)
+        query = (
+            sa.select(*(sends.c[name] for name in columns))
+            .where(place[0] >= after[0], sa.tuple_(*place) > after)
+            .order_by(*place)
+            .limit(limit)
+        )
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def skips(states: dict[str, int]) -> dict[str, int]:
