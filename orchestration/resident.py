@@ -35,6 +35,7 @@ STREAMED_MODELS = (
     "order_states",
     "identity_states",
     "wakeups",
+    "delivery_reports",
 )
 
 
