@@ -1,4 +1,4 @@
-"""Whether the mails of a campaign arrive, as an asset check of the campaign: by hand, and by the sensor at every look."""
+"""Whether the mails of each campaign arrive: by hand, and by the sensor at every look."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -41,11 +41,8 @@ def verdicts(ledger: Ledger) -> dict[str, tuple[Verdict, Counts]]:
 
     Raises WarehouseError or LedgerError.
     """
-    activation = settings().activation
-    limits = Limits(
-        activation.max_bounce_percent, activation.max_complaint_percent, activation.deliverability_min_sends
-    )
-    start_ms = system_clock() - round(activation.deliverability_window_hours * _HOUR_MS)
+    limits = _limits()
+    start_ms = system_clock() - round(settings().activation.deliverability_window_hours * _HOUR_MS)
     resumed = {name: row["resumed_at_ms"] for name, row in ledger.resumes().items()}
     with closing(connect(settings().warehouse)) as client:
         found = campaign_counts(client, start_ms, window_starts(start_ms, resumed))
@@ -61,6 +58,11 @@ def evaluation(campaign: str, verdict: Verdict, counts: Counts) -> dg.AssetCheck
     )
 
 
+def _limits() -> Limits:
+    activation = settings().activation
+    return Limits(activation.max_bounce_percent, activation.max_complaint_percent, activation.deliverability_min_sends)
+
+
 def _said(verdict: Verdict, counts: Counts) -> Mapping[str, Any]:
     figures = {"sends": counts.sends, "bounces": counts.bounces, "complaints": counts.complaints}
     return {
@@ -74,5 +76,5 @@ def _spec(campaign: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         CHECK,
         asset=campaign_key(campaign),
-        description="Few of the campaign's mails bounce or are marked as spam; the sensor pauses a campaign that fails.",
+        description="Few of the campaign's mails bounce or are marked as spam; one that fails is paused by the sensor.",
     )
