@@ -7,9 +7,11 @@ import sqlalchemy as sa
 from rich.table import Table
 from sqlalchemy.engine import Engine
 
+from wakeline.activation.ledger.summary import SqlSummary
 from wakeline.clock import Clock
 from wakeline.database import lanes, sends
 from wakeline.engines import open_database
+from wakeline.overview import sends_table
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.lanes import ARCHIVE
 from wakeline.pipeline.percentiles import percentiles
@@ -36,8 +38,8 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     """The report as plain data. Raises WakelineError when a part cannot be asked.
 
     `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows;
-    `sends` is campaign -> state -> count, where
-    a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
+    `sends` is campaign -> state -> count, where a skip's state is `skipped:<reason>`; `latency_ms` is
+    stage -> p50, p95, p99 of sends that an event caused.
     """
     engine = open_database(settings)
     stream = open_stream(settings, clock)
@@ -50,7 +52,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
             "received": processed + (lag.events or 0),
             **_statuses(settings),
             "profiles": _profiles(settings),
-            "sends": _sends(engine),
+            "sends": SqlSummary(engine).counts(),
             "latency_ms": _latencies(engine),
             "lag_seconds": lag.seconds,
             "generations": _generations(engine),
@@ -62,7 +64,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
 
 def report_tables(report: dict[str, Any]) -> list[Table]:
     """The same numbers as tables for a terminal."""
-    return [_events_table(report), _sends_table(report["sends"]), _latency_table(report["latency_ms"])]
+    return [_events_table(report), sends_table(report["sends"]), _latency_table(report["latency_ms"])]
 
 
 def _statuses(settings: Settings) -> dict[str, int]:
@@ -77,16 +79,6 @@ def _profiles(settings: Settings) -> int:
     [[profiles]] = client.query("SELECT uniqExact(profile_id) FROM profile_members").result_rows
     client.close()
     return int(profiles)
-
-
-def _sends(engine: Engine) -> dict[str, dict[str, int]]:
-    state = sa.case((sends.c.state == "skipped", "skipped:" + sends.c.reason), else_=sends.c.state)
-    query = sa.select(sends.c.campaign, state.label("name"), sa.func.count().label("rows"))
-    found: dict[str, dict[str, int]] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
-        for row in connection.execute(query.group_by(sends.c.campaign, state)).mappings():
-            found.setdefault(row["campaign"], {})[row["name"]] = row["rows"]
-    return found
 
 
 def _latencies(engine: Engine) -> dict[str, dict[str, float]]:
@@ -115,17 +107,6 @@ def _events_table(report: dict[str, Any]) -> Table:
     for name in ("received", *_STATUSES, "profiles", "generations"):
         table.add_row(name, f"{report[name]:,}")
     table.add_row("lag_seconds", f"{report['lag_seconds']:.1f}")
-    return table
-
-
-def _sends_table(campaigns: dict[str, dict[str, int]]) -> Table:
-    table = Table(title="Sends", title_justify="left")
-    for name in ("campaign", "state"):
-        table.add_column(name)
-    table.add_column("count", justify="right")
-    for campaign, states in sorted(campaigns.items()):
-        for state, count in sorted(states.items()):
-            table.add_row(campaign, state, f"{count:,}")
     return table
 
 

@@ -9,6 +9,7 @@ from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.ledger.sql import SqlLedger
+from wakeline.activation.ledger.summary import SqlSummary
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.activation.rules import rules_of
@@ -24,6 +25,7 @@ from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.mirror import Mirror
 
 #: A thousand years fit into a column of the ledger.
 _FOR_EVER_SECONDS = 3.2e10
@@ -59,6 +61,17 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
         )
+
+
+@contextmanager
+def open_mirror(settings: Settings) -> Iterator[Mirror]:
+    """The copy of the ledger in ClickHouse, on connections of its own."""
+    with ExitStack() as parts:
+        client = connect(settings.warehouse)
+        parts.callback(client.close)
+        engine = open_database(settings)
+        parts.callback(engine.dispose)
+        yield Mirror(client, SqlSummary(engine))
 
 
 def lane_store(settings: Settings, engine: Engine) -> LaneStore:
