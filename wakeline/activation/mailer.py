@@ -44,8 +44,7 @@ class Mailer:
 
     def _outcome(self, claim: Claim) -> Outcome:
         try:
-            variant = self._renderer.variant_of(claim.campaign, claim.profile_id)
-            mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context, variant)
+            mail = self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context, claim.variant)
         except RenderError as error:
             return Rejected(f"not rendered: {error}")
         except Exception as error:

@@ -123,10 +123,6 @@ class Renderer:
         self._link_hosts = link_hosts
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
-    def variant_of(self, campaign: str, profile_id: str) -> str:
-        """The variant of a campaign that a person gets; raises RenderError when there is no such campaign."""
-        return self._of(campaign).campaign.variant_of(profile_id)
-
     def render(
         self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
     ) -> Mail:

@@ -213,8 +213,7 @@ class LaneStore:
     def read_until(self) -> dict[str, int]:
         """Until when each lane has read what was appended to its partitions; 0 for one that never began."""
         with self._reading() as connection:
-            found = connection.execute(sa.select(lanes.c.lane, lanes.c.read_until_ms)).tuples()
-            known = {lane: read_until_ms for lane, read_until_ms in found}
+            known = {row.lane: row.read_until_ms for row in connection.execute(sa.select(lanes))}
         return {name: known.get(name, 0) for name in self.names()}
 
     def committed(self) -> dict[int, int]:

@@ -30,6 +30,7 @@ class MailUnavailableError(WakelineError):
 class _Sent:
     contact: Mapping[str, Any]
     context: Mapping[str, Any]
+    variant: str
 
 
 class MailViewer:
@@ -65,7 +66,7 @@ class MailViewer:
                 sent.contact,
                 sent.context,
                 lambda other: self._tokens.sign(other, view.made_at_ms),
-                renderer.variant_of(token.campaign, token.profile_id),
+                sent.variant,
             )
         except (RenderError, ValueError) as error:  # ValueError: the ledger's row has lost its profile.
             # The reason may quote what is known of the person.
@@ -87,7 +88,7 @@ def _unsigned(token: object) -> str:
 
 
 def _read(settings: Settings, key: str) -> _Sent | None:
-    query = sa.select(sends.c.contact, sends.c.context).where(sends.c.idempotency_key == key)
+    query = sa.select(sends.c.contact, sends.c.context, sends.c.variant).where(sends.c.idempotency_key == key)
     with open_for_reading(settings).connect() as connection:
         row = connection.execute(query).one_or_none()
-    return None if row is None else _Sent(row.contact, row.context)
+    return None if row is None else _Sent(row.contact, row.context, row.variant)
