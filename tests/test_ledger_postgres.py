@@ -16,7 +16,8 @@ from wakeline.activation.consent import RecordAddress
 from wakeline.database import record_addresses
 from wakeline.engines import MOST_LOCKS, lock_everybody, lock_people, open_database, open_postgres
 from wakeline.errors import ConfigError, LeaseLostError, LedgerError
-from wakeline.pipeline.lanes import Lease, require
+from wakeline.pipeline.lanes import Lease
+from wakeline.pipeline.lanes_sql import require
 from wakeline.settings import LedgerSettings, Settings
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from support.clocks import NOW_MS
-from support.ledgers import BACKENDS, OpenBook, books
+from support.ledgers import BACKENDS, SQL_BACKENDS, OpenBook, books
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
 from wakeline.activation.deliverability import DeliveryReport
@@ -341,6 +341,7 @@ def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
         book.lanes.require_identity("b2")
 
 
+@pytest.mark.parametrize("open_book", SQL_BACKENDS, indirect=True)
 def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(open_book: OpenBook) -> None:
     with open_book().engine.begin() as connection:
         row = {"lane": "0", "holder": "", "fencing_token": 7, "evaluated_until_ms": 5}

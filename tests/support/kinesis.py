@@ -83,7 +83,7 @@ class Ministack(KinesisServer):
         return {
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self._port),
-            "SERVICES": "kinesis",
+            "SERVICES": "kinesis,dynamodb",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "LOG_LEVEL": "WARNING",

@@ -17,6 +17,7 @@ from wakeline.clock import Clock
 from wakeline.engines import open_database
 from wakeline.errors import ConfigError
 from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
 from wakeline.settings import Settings, load_secrets
@@ -63,7 +64,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
 
 def lane_store(settings: Settings, engine: Engine) -> LaneStore:
     """The lanes of the settings' stream."""
-    return LaneStore(engine, settings.stream.name, settings.lane.count)
+    return SqlLaneStore(engine, settings.stream.name, settings.lane.count)
 
 
 def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaign]:
