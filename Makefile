@@ -1,6 +1,6 @@
 # `make` shows what there is. Needs Python 3.11 or newer and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install clients brokers demo test unit lint fix sdk bench lock clean
+.PHONY: help install clients brokers demo test unit lint fix sdk bench pictures lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -65,6 +65,9 @@ bench: install ## Measure latency and throughput of all, the collector and the b
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/sdk.py
+
+pictures: install ## Take the pictures of the campaigns in docs/pictures; needs Chromium
+	PYTHONPATH=.:tests $(BIN)/python -m support.pictures
 
 lock: ## Pin the dependencies again
 	$(BIN)/pip install --quiet uv

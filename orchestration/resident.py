@@ -30,6 +30,7 @@ STREAMED_MODELS = (
     "product_states",
     "session_states",
     "email_states",
+    "consent_states",
     "order_states",
     "identity_states",
     "wakeups",

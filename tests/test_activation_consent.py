@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 from support.clocks import HOUR_MS, NOW_MS
-from support.messages import identify, rows, track, with_consent
+from support.messages import identify, preferences, rows, track, with_consent
 
 from wakeline.activation import consent
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
@@ -151,3 +151,56 @@ def test_the_address_of_a_record_is_learned_from_what_a_trusted_system_tells_by_
     told = rows(record, by_person)
     assert consent.record_addresses(told, TRUSTED) == [RecordAddress("anonymous:hubspot-7", "ann@example.com")]
     assert consent.record_addresses(told, ()) == []
+
+
+# Double opt-in
+
+ASKING = {"shop": ["marketing", "product_news"], "app": ["newsletter"]}
+
+
+def counting(told: list[LandingRow], trusted: tuple[str, ...] = ()) -> list[tuple[str, bool]]:
+    """(purpose, yes or no) of every word that counts where the shop and the app ask for confirmation."""
+    return [(one.purpose, one.granted) for one in consent.consents(told, trusted, ASKING)]
+
+
+def test_a_yes_to_be_confirmed_counts_for_nothing_and_a_no_at_once() -> None:
+    told = rows(
+        preferences("m1", user="ann", marketing=True, product_news=False),
+        preferences("m2", user="ann", marketing=False, product_news=True),
+        source="shop",
+    )
+    assert counting(told) == [("product_news", False), ("marketing", False)]
+
+
+def test_a_stamp_of_a_yes_to_be_confirmed_counts_for_nothing_either() -> None:
+    viewed = with_consent(track("Product Viewed", "m1", user="ann"), marketing=True, product_news=False)
+    assert consent.consents(rows(viewed, source="shop"), (), ASKING) == [stamped("user:ann", False, "product_news")]
+
+
+def test_a_yes_counts_at_once_to_other_purposes_and_from_other_sources() -> None:
+    said_all = preferences("m1", user="ann", marketing=True, newsletter=True)
+    assert counting(rows(said_all, source="shop")) == [("newsletter", True)]
+    assert counting(rows(said_all, source="app")) == [("marketing", True)]
+    assert counting(rows(said_all, source="default")) == [("marketing", True), ("newsletter", True)]
+
+
+def test_a_trusted_source_that_asks_must_be_confirmed_too() -> None:
+    said_all = preferences("m1", user="ann", marketing=True, newsletter=True)
+    assert counting(rows(said_all, source="shop"), trusted=("shop",)) == [("newsletter", True)]
+
+
+def test_an_opt_out_from_a_source_that_asks_counts_at_once() -> None:
+    told = rows(track("Unsubscribed", "m1", user="ann"), source="shop")
+    assert counting(told) == [("marketing", False)]
+
+
+def test_a_yes_said_on_a_mail_is_one_of_its_address_when_a_trusted_source_tells_it() -> None:
+    agreed = preferences("m1", user="ann", marketing=True)
+    agreed["properties"]["idempotency_key"] = "k1"
+    assert consents(rows(agreed)) == [Consent("user:ann", "marketing", True, NOW_MS, "m1", "k1")]
+    assert consents(rows(agreed), trusted=()) == [Consent("user:ann", "marketing", True, NOW_MS, "m1")]
+
+
+def test_a_stamp_is_never_said_on_a_mail() -> None:
+    opened = with_consent(track("Email Opened", "m1", user="ann", idempotency_key="k1"), marketing=True)
+    assert consents(rows(opened)) == [stamped("user:ann", True)]

@@ -26,7 +26,7 @@ from support.sending import (
 from wakeline.activation.claims import Intended, Person, idempotency_key
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
-from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
+from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater, Unknown
 from wakeline.activation.gates import Cap, Holdout, Rules
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.states import INTERRUPTED
@@ -435,6 +435,7 @@ def test_mail_that_is_out_or_may_be_counts_and_mail_that_is_not_does_not(book: B
     [
         (Accepted("id-1"), "sent", ""),
         (Rejected("the mailbox is full"), "failed", "the mailbox is full"),
+        (MissingVariable("no first_name"), "skipped", "missing_variable"),
         (LATER, "retry", "busy"),
         (Unknown("the line went dead"), "unknown", "the line went dead"),
     ],

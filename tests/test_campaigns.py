@@ -3,6 +3,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,9 +33,16 @@ def problem(folder: Path) -> str:
 
 def test_the_shipped_campaigns_load() -> None:
     campaigns = load_campaigns(SHIPPED)
-    assert sorted(campaigns) == ["abandoned_cart", "category_dwell", "order_confirmation"]
+    assert sorted(campaigns) == ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
     assert all(campaign.preview and campaign.trigger == name for name, campaign in campaigns.items())
     assert "footer" in campaigns["category_dwell"].partials
+
+
+def test_the_preview_of_a_shipped_campaign_says_what_its_trigger_can_say() -> None:
+    for campaign in load_campaigns(SHIPPED).values():
+        declared = SHIPPED.parent / "dbt_project" / "models" / "triggers" / f"{campaign.trigger}.yml"
+        [model] = yaml.safe_load(declared.read_text(encoding="utf-8"))["models"]
+        assert campaign.preview.keys() <= {column["name"] for column in model["columns"]}, campaign.name
 
 
 def test_marketing_needs_the_marketing_consent_unless_it_names_another(tmp_path: Path) -> None:

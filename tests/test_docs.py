@@ -12,6 +12,7 @@ import click
 import pytest
 import yaml
 from pydantic import BaseModel
+from support.pictures import WINDOWS
 
 from wakeline import report
 from wakeline.activation.campaigns import Definition, load_campaigns
@@ -359,15 +360,28 @@ def test_the_example_of_a_campaign_can_be_rendered(tmp_path: Path) -> None:
     assert "Pace Runner Coral" in mail.text
 
 
-def test_the_lines_that_render_a_preview_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [lines] = blocks(ANALYST, "python")
-    shutil.copytree(ROOT / "campaigns", tmp_path / "campaigns")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(lines, "docs/analyst-guide.md", "exec"), {})  # noqa: S102 - our own page
-    assert "Thank you, Ada" in (tmp_path / "preview.html").read_text(encoding="utf-8")
+def test_the_commands_that_show_a_mail_can_be_typed() -> None:
+    typed = [line.split() for block in blocks(ANALYST, "sh") for line in block.splitlines()]
+    shown = [words[1:] for words in typed if words[:1] == ["wakeline"] and words[1] in ("preview", "test-send")]
+    assert {words[0] for words in shown} == {"preview", "test-send"}
+    for name, *arguments in shown:
+        context = commands()[name].make_context(name, list(arguments))
+        assert context.params["campaign"] in CAMPAIGNS
 
 
 # Pages and links
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_every_campaign_is_pictured(name: str) -> None:
+    for window in WINDOWS:
+        assert f"pictures/{name}-{window}.webp" in ANALYST
+
+
+@pytest.mark.parametrize("page", markdown_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pictures_are_there_and_small(page: Path) -> None:
+    for source in re.findall(r'<img [^>]*src="([^"]+)"', page.read_text(encoding="utf-8")):
+        assert (page.parent / source).stat().st_size < 200_000, source
 
 
 @pytest.mark.parametrize("page", markdown_files(), ids=lambda path: path.relative_to(ROOT).as_posix())

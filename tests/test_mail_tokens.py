@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.clocks import NOW_MS
 
 from wakeline.activation import tokens
-from wakeline.activation.tokens import Click, Mailed, Open, OptOut, Stamped, Tokens, View
+from wakeline.activation.tokens import Click, Confirm, Mailed, Open, OptOut, Stamped, Tokens, View
 
 TOKENS = Tokens("the signing key")
 SEND = ("a1" * 16, "abandoned_cart", "user:ann")
@@ -18,7 +18,9 @@ ALL = (
     View(*SEND),
     Click(*SEND, "https://shop.example.com/?a=1&b=ü#x", "cart"),
     OptOut(*SEND, "marketing"),
+    Confirm(*SEND, "marketing"),
 )
+KINDS = tuple(type(token) for token in ALL)
 
 
 @pytest.mark.parametrize("token", ALL, ids=lambda token: type(token).__name__)
@@ -29,7 +31,7 @@ def test_what_was_signed_is_read_and_says_when(token: Mailed) -> None:
 @pytest.mark.parametrize("token", ALL, ids=lambda token: type(token).__name__)
 def test_a_token_of_one_kind_is_none_of_another(token: Mailed) -> None:
     text = TOKENS.sign(token, NOW_MS)
-    assert [kind for kind in (Open, View, Click, OptOut) if TOKENS.read(kind, text)] == [type(token)]
+    assert [kind for kind in KINDS if TOKENS.read(kind, text)] == [type(token)]
 
 
 @pytest.mark.parametrize("token", ALL, ids=lambda token: type(token).__name__)
@@ -77,7 +79,7 @@ def test_a_profile_id_that_cannot_be_is_not_signed() -> None:
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_read_without_an_error(text: str) -> None:
-    assert [TOKENS.read(kind, text) for kind in (Open, View, Click, OptOut)] == [None] * 4
+    assert [TOKENS.read(kind, text) for kind in KINDS] == [None] * len(KINDS)
 
 
 @given(st.text(max_size=255), st.integers(0, 2**52))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from support.clocks import DAY_MS, NOW_MS
 from support.mailing import ANN, CAMPAIGNS, PERSON, ROOT, Hrefs, Postbox
 from support.sending import Book, marketing
 
-from wakeline.activation.claims import Intended
+from wakeline.activation.claims import Intended, Person
 from wakeline.activation.links import MailLinks
 from wakeline.activation.tokens import Mailed
 from wakeline.engines import open_database
@@ -27,7 +28,8 @@ def postbox(tmp_path: Path) -> Iterator[Postbox]:
 
 def sent(**changes: Any) -> Intended:
     """A reminder to Ann, with all that its mail was made of."""
-    return marketing(contact={**ANN, "ids": ["user:ann"]}, context=CAMPAIGNS["abandoned_cart"].preview, **changes)
+    person = Person(("user:ann",), ANN)
+    return replace(marketing(context=CAMPAIGNS["abandoned_cart"].preview), person=person, **changes)
 
 
 def claim(postbox: Postbox, one: Intended) -> str:
@@ -54,7 +56,7 @@ class Sources(HTMLParser):
 def test_a_mail_is_shown_as_it_was_sent_without_open_pixel_and_event(postbox: Postbox) -> None:
     one = sent()
     url = claim(postbox, one)
-    mail = postbox.renderer.render(one.campaign, one.key, one.contact, one.context)
+    mail = postbox.renderer.render(one.campaign, one.key, one.person.stored(one.profile_id), one.context)
     postbox.later(DAY_MS)
     response = postbox.call("GET", url, headers=PERSON)
     assert response.status_code == 200
@@ -70,7 +72,7 @@ def test_a_mail_is_shown_as_it_was_sent_without_open_pixel_and_event(postbox: Po
 def test_its_links_are_those_of_the_mail(postbox: Postbox) -> None:
     one = sent()
     url = claim(postbox, one)
-    mail = postbox.renderer.render(one.campaign, one.key, one.contact, one.context)
+    mail = postbox.renderer.render(one.campaign, one.key, one.person.stored(one.profile_id), one.context)
     postbox.later(DAY_MS)
     shown = Hrefs(postbox.call("GET", url).text).found
     assert shown == [href for href in Hrefs(mail.html).found if "/v1/mail?" not in href]
@@ -115,12 +117,11 @@ def test_a_send_that_is_gone_is_a_page_that_says_so(postbox: Postbox) -> None:
     assert "This email is no longer here" in response.text
 
 
-@pytest.mark.parametrize("changes", [{"context": {}}, {"contact": {}}, {"campaign": "gone"}])
+@pytest.mark.parametrize("changes", [{"context": {}}, {"person": Person(("user:ann",), {})}, {"campaign": "gone"}])
 def test_a_send_that_can_no_longer_be_rendered_is_gone_too(
     postbox: Postbox, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    defaults = {"contact": {**ANN}, "context": CAMPAIGNS["abandoned_cart"].preview}
-    one = marketing(**{**defaults, **changes})
+    one = replace(sent(), **changes)
     assert postbox.call("GET", claim(postbox, one)).status_code == 404
     assert "can no longer be rendered" in caplog.text
     assert "ann@example.com" not in caplog.text

@@ -1,10 +1,12 @@
 import copy
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,11 +17,14 @@ from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.outbox import to_message
 from wakeline.activation.esp.protocol import Mail
-from wakeline.activation.rendering import Renderer, RenderError
+from wakeline.activation.rendering import MissingVariableError, Renderer, RenderError
+from wakeline.activation.templates import Template, TemplateError
 from wakeline.activation.tokens import Click, Mailed
 from wakeline.errors import ConfigError
 
 CAMPAIGNS = load_campaigns(Path(__file__).parent.parent / "campaigns")
+#: Those that show products.
+SHOPPING = sorted(name for name, one in CAMPAIGNS.items() if "products" in one.preview)
 SENDER = "Wakeline Demo Shop <shop@mail.example.com>"
 ADA = {"profile_id": "p-1", "email": "ada@example.com", "first_name": "Ada"}
 KEY = "a1" * 32
@@ -73,7 +78,7 @@ def sparse(context: dict[str, Any]) -> dict[str, Any]:
     return thin
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_a_shipped_campaign_renders_its_preview(name: str) -> None:
     mail = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
     assert (mail.to, mail.sender, mail.key, mail.campaign) == ("ada@example.com", SENDER, KEY, name)
@@ -86,7 +91,7 @@ def test_a_shipped_campaign_renders_its_preview(name: str) -> None:
     assert "<http://127.0.0.1:8225/shop/products/sneakers-3?utm_source=wakeline&utm_medium=email&" in mail.text
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_sparse_data_leaves_no_broken_image_and_no_dead_link(name: str) -> None:
     nameless = {**ADA, "first_name": ""}
     mail = renderer().render(name, KEY, nameless, sparse(CAMPAIGNS[name].preview))
@@ -98,7 +103,7 @@ def test_sparse_data_leaves_no_broken_image_and_no_dead_link(name: str) -> None:
     assert "Ada" not in mail.subject
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_the_recommendations_vanish_when_there_are_none(name: str) -> None:
     with_some = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview)
     without = renderer().render(name, KEY, ADA, CAMPAIGNS[name].preview | {"recommendations": []})
@@ -108,7 +113,7 @@ def test_the_recommendations_vanish_when_there_are_none(name: str) -> None:
     assert "Ribbed Beanie" not in without.html
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_a_shipped_campaign_loads_nothing_from_elsewhere(name: str) -> None:
     mail = renderer().render(name, KEY, ADA, sparse(CAMPAIGNS[name].preview))
     assert "//fonts." not in mail.html
@@ -116,7 +121,7 @@ def test_a_shipped_campaign_loads_nothing_from_elsewhere(name: str) -> None:
     assert "@import" not in mail.html
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 def test_hostile_names_stay_text(name: str) -> None:
     hostile = '"><script>alert(1)</script><mj-raw><img src=x onerror=alert(2)>{{ 7 }}&amp;'
     context = copy.deepcopy(CAMPAIGNS[name].preview)
@@ -170,22 +175,116 @@ def test_a_mistake_in_a_variant_names_its_file(file: str, texts: dict[str, Any])
         renderer(campaign("x", variants={"short": 1}, **texts))
 
 
+def confirm_link(mail: Mail) -> str:
+    """The one confirm link of a mail, the same in both parts."""
+    [link] = [href for href in Elements(mail.html).addresses["href"] if urlsplit(href).path == "/v1/confirm"]
+    assert f"Yes, I want them <{link}>" in mail.text
+    return link
+
+
+@pytest.mark.parametrize("first_name", ["Ada", ""])
+def test_the_mail_that_asks_for_confirmation_has_one_button_and_advertises_nothing(first_name: str) -> None:
+    mail = renderer().render("confirm_opt_in", KEY, {**ADA, "first_name": first_name}, {"purpose": "product_news"})
+    assert mail.subject == f"{'Ada, please' if first_name else 'Please'} confirm that you want our emails"
+    assert "asked for product news emails" in mail.text
+    assert confirm_link(mail) == "https://events.example.com/v1/confirm?t=a1a1%2Bconfirm_opt_in%2Fp-1%2FConfirm"
+    found = Elements(mail.html)
+    assert [urlsplit(href).path for href in found.addresses["href"]] == ["/v1/confirm", "/v1/mail"]
+    assert len(found.addresses["src"]) == 1
+    assert "List-Unsubscribe" not in mail.headers
+
+
+def test_a_hostile_purpose_stays_text() -> None:
+    mail = renderer().render("confirm_opt_in", KEY, ADA, {"purpose": '"><script>alert(1)</script>'})
+    assert "script" not in Elements(mail.html).tags
+
+
+@pytest.mark.parametrize("context", [{}, {"purpose": ""}, {"purpose": None}])
+def test_without_a_purpose_there_is_nothing_to_confirm(context: dict[str, Any]) -> None:
+    assert ">[]<" in render_text("[{{ confirm_url }}]", context).html
+
+
+def test_the_mail_in_the_browser_has_the_same_button() -> None:
+    html = renderer().render_view("confirm_opt_in", KEY, ADA, {"purpose": "marketing"}, lambda token: "again")
+    assert "https://events.example.com/v1/confirm?t=again" in Elements(html).addresses["href"]
+
+
 def test_a_missing_variable_names_campaign_place_and_variable() -> None:
     context = {name: value for name, value in CAMPAIGNS["category_dwell"].preview.items() if name != "category"}
-    with pytest.raises(RenderError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"):
+    with pytest.raises(
+        MissingVariableError, match=r"'category_dwell'.*liquid line \d+: context\.category is undefined"
+    ):
         renderer().render("category_dwell", KEY, ADA, context)
 
 
 def test_a_missing_field_of_a_product_names_the_partial() -> None:
     context = copy.deepcopy(CAMPAIGNS["category_dwell"].preview)
     del context["products"][0]["price"]
-    with pytest.raises(RenderError, match=r"_shared/feature\.liquid line \d+: product\.price is undefined"):
+    with pytest.raises(MissingVariableError, match=r"_shared/feature\.liquid line \d+: product\.price is undefined"):
         renderer().render("category_dwell", KEY, ADA, context)
 
 
 def test_a_condition_on_a_missing_variable_is_an_error_too() -> None:
-    with pytest.raises(RenderError, match=r"context\.vip is undefined"):
+    with pytest.raises(MissingVariableError, match=r"context\.vip is undefined"):
         render_text("{% if context.vip %}Hello{% endif %}", {})
+
+
+def test_a_missing_variable_of_the_subject_counts_too() -> None:
+    with pytest.raises(MissingVariableError, match=r"mine/subject\.liquid line 1: context\.city is undefined"):
+        render_text("x", {}, subject="{{ context.city }}")
+
+
+def test_other_mistakes_are_no_missing_variable() -> None:
+    with pytest.raises(RenderError) as caught:
+        render_text("{{ context.a | money: 'EUR' }}", {"a": "a lot"})
+    assert not isinstance(caught.value, MissingVariableError)
+
+
+SCRIPT = "<script>alert(1)</script>"
+#: Each filter with arguments that are harmless themselves.
+FILTERS = {
+    **dict.fromkeys(("append", "prepend", "remove", "remove_first", "remove_last", "default"), ": 'z'"),
+    **dict.fromkeys(("replace", "replace_first", "replace_last"), ": 'z', 'y'"),
+    **{"split": ": ','", "join": ": ','", "slice": ": 0, 99", "truncate": ": 99", "truncatewords": ": 99"},
+    **dict.fromkeys(
+        ("base64_decode", "base64_encode", "base64_url_safe_decode", "capitalize", "downcase", "escape", "escape_once"),
+        "",
+    ),
+    **dict.fromkeys(
+        ("escapejs", "first", "last", "lstrip", "newline_to_br", "reverse", "rstrip", "size", "squish"), ""
+    ),
+    **dict.fromkeys(("strip", "strip_html", "strip_newlines", "upcase", "url_decode", "url_encode", "web_url"), ""),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{{{ context.x | {} }}}}",
+        "{{% assign y = context.x | {} %}}{{{{ y }}}}",
+        "{{% capture y %}}{{{{ context.x }}}}{{% endcapture %}}{{{{ y | {} }}}}",
+        "{{% assign y = context.x | escape %}}{{{{ y | {} }}}}",
+    ],
+)
+def test_no_filter_brings_back_what_was_escaped(name: str, text: str) -> None:
+    template = Template(text.format(name + FILTERS[name]), "x", {}, escape_html=True)
+    for hostile in (SCRIPT, quote(SCRIPT), b64encode(SCRIPT.encode()).decode(), escape(SCRIPT), escape(escape(SCRIPT))):
+        try:
+            rendered = template.render({"context": {"x": hostile}})
+        except TemplateError:
+            continue
+        assert "<script" not in rendered.lower()
+
+
+def test_a_filter_that_would_not_escape_is_no_filter() -> None:
+    with pytest.raises(ConfigError, match=r"mine/email\.mjml\.liquid: there is no filter 'safe'"):
+        renderer(campaign("{{ context.x | safe }}"))
+
+
+def test_a_value_that_a_filter_cannot_take_is_a_render_error() -> None:
+    with pytest.raises(RenderError, match="a filter cannot take a value"):
+        render_text("{{ context.x | sum }}", {"x": ["two"]})
 
 
 @pytest.mark.parametrize("first_name", ["Ada\r\nBcc: everyone@example.com", "Ada\u2028\x00Bcc: x", "\x85Ada\n\n"])
@@ -245,7 +344,30 @@ def test_the_headers_tie_the_mail_to_its_send() -> None:
         "Message-ID": f"<{KEY}@mail.example.com>",
         "X-Wakeline-Key": KEY,
         "X-Wakeline-Campaign": "order_confirmation",
+        "Feedback-ID": ":order_confirmation:transactional:wakeline",
+        "Auto-Submitted": "auto-generated",
     }
+
+
+def test_marketing_mail_says_that_it_is_bulk_and_which_list_it_belongs_to() -> None:
+    mail = render_text("x", {}, purpose="news", variants={"short": 1}, variant_subjects={"short": "Hi"})
+    assert mail.headers["Precedence"] == "bulk"
+    assert mail.headers["List-Id"] == "<news.mail.example.com>"
+    assert mail.headers["Feedback-ID"] == ":mine:marketing:wakeline"
+
+
+def test_mail_that_needs_consent_belongs_to_a_list_whatever_its_class() -> None:
+    mail = render_text("x", {}, **{"class": "transactional", "purpose": "service_news"})
+    assert mail.headers["List-Id"] == "<service_news.mail.example.com>"
+    assert "List-Unsubscribe" in mail.headers
+    assert "Precedence" not in mail.headers
+
+
+def test_the_complaints_about_a_variant_are_counted_apart() -> None:
+    variants = campaign(DOCUMENT, variants={"short": 1}, variant_subjects={"short": "Hi"})
+    mail = renderer(variants).render("mine", KEY, ADA, {}, "short")
+    assert mail.headers["Feedback-ID"] == "mine.short:mine:marketing:wakeline"
+    assert to_message(mail, 0)["List-Id"] == "<marketing.mail.example.com>"
 
 
 def test_a_campaign_may_have_its_own_sender() -> None:

@@ -25,6 +25,7 @@ from wakeline.warehouse.landing import Landing
 pytestmark = pytest.mark.stack
 
 TRIGGER = "models/triggers/late_birds.sql"
+TRIGGERS = ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
 
 #: What an analyst may get wrong, and a word of what is said about it.
 MISTAKES = {
@@ -46,12 +47,13 @@ def run_deploy(settings: Settings) -> LiveModels:
 
 @pytest.fixture(scope="module")
 def copied(warehouse: WarehouseProcess, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The dbt project as a copy that may be broken, deployed to a database of its own."""
+    """The dbt project as a copy that may be broken, deployed to a database of its own; no source is named there."""
     folder = tmp_path_factory.mktemp("copied")
     shutil.copytree(PROJECT_DIR / "dbt_project", folder / "dbt_project")
     settings = warehouse.settings
     database = settings.warehouse.model_copy(update={"database": "copied"})
-    return settings.model_copy(update={"project_dir": folder, "data_dir": folder / "data", "warehouse": database})
+    places = {"project_dir": folder, "data_dir": folder / "data", "warehouse": database}
+    return settings.model_copy(update={**places, "sources": {}})
 
 
 def test_every_table_of_the_chain_remembers_as_many_batches_as_may_be_done_again(site: Site) -> None:
@@ -74,7 +76,7 @@ def test_a_second_deployment_keeps_every_row_and_the_views_go_on(warehouse: Ware
     results = site.play(first, RecordingEsp())
     counts, profiles = site.counts(), site.profiles()
     live = run_deploy(warehouse.settings)
-    assert [trigger.name for trigger in live.triggers] == ["abandoned_cart", "category_dwell", "order_confirmation"]
+    assert [trigger.name for trigger in live.triggers] == TRIGGERS
     assert (site.counts(), site.profiles()) == (counts, profiles)
 
     batch = next(result for result in results if result.rows)
@@ -139,7 +141,7 @@ def test_dbt_build_passes_on_real_rows_with_all_its_tests(warehouse: WarehousePr
 
 
 def test_a_copied_project_deploys_to_a_database_of_its_own(copied: Settings, site: Site) -> None:
-    assert len(run_deploy(copied).triggers) == 3
+    assert len(run_deploy(copied).triggers) == len(TRIGGERS)
     assert site.rows("SELECT count() FROM copied.landing") == [(0,)]
 
 

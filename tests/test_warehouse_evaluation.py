@@ -17,6 +17,7 @@ from wakeline.warehouse.landing import Landing
 pytestmark = pytest.mark.stack
 
 CART_WAIT_MS = HOUR_MS
+TRIGGERS = ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
 FIRST_MS = NOW_MS - DAY_MS
 
 
@@ -321,7 +322,7 @@ def test_a_trigger_that_breaks_the_contract_is_refused_by_the_name_of_its_file(
 
 
 def test_every_trigger_of_the_project_keeps_the_contract(site: Site, live: LiveModels) -> None:
-    assert [trigger.name for trigger in live.triggers] == ["abandoned_cart", "category_dwell", "order_confirmation"]
+    assert [trigger.name for trigger in live.triggers] == TRIGGERS
     for trigger in live.triggers:
         check_trigger(site.client, trigger)
         columns = describe(site.client, trigger)

@@ -21,8 +21,10 @@ class _LazyGroup(click.Group):
     _modules = {  # noqa: RUF012 - a constant
         "demo": "wakeline.demo",
         "play": "wakeline.play.cli",
+        "preview": "wakeline.preview.cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
+        "test-send": "wakeline.preview.cli",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:

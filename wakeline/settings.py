@@ -45,12 +45,21 @@ CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
 
 
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_WriteKey = Annotated[str, StringConstraints(pattern=r"^[^\s:]{8,128}$")]
+
+
 class CollectorSettings(Section):
     """The HTTP endpoint that events are sent to."""
 
     host: str = Field("127.0.0.1", description="Address the collector listens on.")
     port: int = Field(8200, description="Port the collector listens on.")
     write_key: str = Field("", description="Write key of the source `default`; empty means the generated one.")
+    double_opt_in: list[_Name] = Field(
+        default_factory=list,
+        description="Purposes of which a yes of the source `default` counts only once it is confirmed by mail, e.g."
+        ' ["marketing"].',
+    )
     max_event_bytes: int = Field(
         262_144,
         description="A larger event is kept in quarantine. Segment's own limit is 32 kB; large orders exceed it.",
@@ -85,10 +94,6 @@ class CollectorSettings(Section):
     )
 
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-_WriteKey = Annotated[str, StringConstraints(pattern=r"^[^\s:]{8,128}$")]
-
-
 class SourceSettings(Section):
     """A source of events besides `default`, one table each: `[sources.shop]`. Its name stands in every event."""
 
@@ -103,6 +108,10 @@ class SourceSettings(Section):
         False,
         description="true only for servers, whose write key stands in no page: believe it when it says that an address"
         " agrees, bounced or complained.",
+    )
+    double_opt_in: list[_Name] = Field(
+        default_factory=list,
+        description="Purposes of which its yes counts only once it is confirmed by mail; a no counts at once.",
     )
     snowplow_app_ids: list[str] = Field(
         default_factory=list,
@@ -271,6 +280,11 @@ class ActivationSettings(Section):
         gt=0,
         description="Opens and clicks of older mails are not recorded; unsubscribing works for ever.",
     )
+    confirm_days: float = Field(
+        7.0,
+        gt=0,
+        description="The button of a mail that asks to confirm a consent works for so long.",
+    )
     link_hosts: list[str] = Field(
         default_factory=list,
         description="Hosts that the click redirect may lead to, besides those of `collector.allowed_origins`; links to"
@@ -362,6 +376,13 @@ class Settings(BaseSettings):
     def trusted_sources(self) -> frozenset[str]:
         """Sources that are believed in what they say of others: webhooks, our own mails, and trusted servers."""
         return frozenset({MAIL_SOURCE, *self.webhooks, *(name for name, one in self.sources.items() if one.trusted)})
+
+    @property
+    def double_opt_in(self) -> dict[str, list[str]]:
+        """Source -> purposes of which its yes counts only once it is confirmed."""
+        asked = {DEFAULT_SOURCE: self.collector.double_opt_in}
+        asked |= {name: source.double_opt_in for name, source in self.sources.items()}
+        return {name: purposes for name, purposes in asked.items() if purposes}
 
     @property
     def link_hosts(self) -> frozenset[str]:

@@ -23,6 +23,13 @@ def track(
     return {**_common("track", message_id, user, device, at_ms), "event": event, "properties": properties}
 
 
+def preferences(message_id: str, *, user: str = "", device: str = "", at_ms: int = NOW_MS, **said: bool) -> Message:
+    """The statement of somebody who changes preferences."""
+    return with_consent(
+        track("Segment Consent Preference Updated", message_id, user=user, device=device, at_ms=at_ms), **said
+    )
+
+
 def identify(
     message_id: str,
     *,
@@ -44,30 +51,37 @@ def with_consent(message: Message, **preferences: bool) -> Message:
 
 
 def record(
-    message: Message | bytes, partition: int = 0, offset: int = 0, received_at_ms: int = NOW_MS, sent_at: Any = None
+    message: Message | bytes,
+    partition: int = 0,
+    offset: int = 0,
+    received_at_ms: int = NOW_MS,
+    sent_at: Any = None,
+    source: str = "default",
 ) -> Record:
     """The stream's record of a message that arrived at `received_at_ms`."""
     raw = message if isinstance(message, bytes) else orjson.dumps(message)
-    value = encode(Envelope(received_at_ms, "default", sent_at, raw))
+    value = encode(Envelope(received_at_ms, source, sent_at, raw))
     return Record(partition, offset, received_at_ms, "key", value)
 
 
-def rows(*messages: Message | bytes, partition: int = 0, first: int = 0) -> list[LandingRow]:
+def rows(*messages: Message | bytes, partition: int = 0, first: int = 0, source: str = "default") -> list[LandingRow]:
     """The landing rows of messages that stand one after the other in a partition."""
     return [
-        classify(record(message, partition, offset), MAX_EVENT_BYTES)
+        classify(record(message, partition, offset, source=source), MAX_EVENT_BYTES)
         for offset, message in enumerate(messages, start=first)
     ]
 
 
-def event(message: Mapping[str, Any], received_at_ms: int = NOW_MS) -> tuple[str, bytes]:
+def event(message: Mapping[str, Any], received_at_ms: int = NOW_MS, source: str = "default") -> tuple[str, bytes]:
     """Key and value of a message as the collector appends it."""
-    return stream_key(dict(message)), encode(Envelope(received_at_ms, "default", None, orjson.dumps(message)))
+    return stream_key(dict(message)), encode(Envelope(received_at_ms, source, None, orjson.dumps(message)))
 
 
-def append(stream: EventStream, messages: Iterable[Message], received_at_ms: int = NOW_MS) -> None:
+def append(
+    stream: EventStream, messages: Iterable[Message], received_at_ms: int = NOW_MS, source: str = "default"
+) -> None:
     """Append messages that arrived at `received_at_ms`."""
-    stream.append([event(message, received_at_ms) for message in messages])
+    stream.append([event(message, received_at_ms, source) for message in messages])
 
 
 def _common(kind: str, message_id: str, user: str, device: str, at_ms: int) -> Message:

@@ -40,6 +40,10 @@ data_dir = "data"
 [warehouse]
 port = {port}
 native_port = {native_port}
+
+[sources.signup]
+write_keys = ["key-of-the-signup-form"]
+double_opt_in = ["marketing"]
 """
 
 #: Every table that an insert into landing fills: the chain of materialized views.
@@ -52,6 +56,7 @@ CHAIN = (
     "product_states",
     "session_states",
     "email_states",
+    "consent_states",
     "order_states",
     "identity_states",
     "wakeups",
@@ -65,6 +70,7 @@ PROFILE_VIEWS = (
     "person_products",
     "person_sessions",
     "person_emails",
+    "person_consents",
 )
 
 _stream_numbers = count(1)
@@ -166,7 +172,7 @@ class Site:
             if esp is not None:
                 batches.mailer = Mailer(self._renderer(batches), esp, threads=2, clock=self.clock)
                 stack.callback(batches.mailer.close)
-                engine = open_database(self.settings.ledger_path)
+                engine = open_database(self.settings)
                 batches.ledger = open_ledger(engine, esp)
                 stack.callback(engine.dispose)
             yield batches
@@ -234,6 +240,7 @@ _COUNTS = {
     "product_states": "SELECT sum(view_count) FROM product_states",
     "session_states": "SELECT sum(event_count) FROM session_states",
     "email_states": "SELECT sum(open_count + click_count + bounce_count) FROM email_states",
+    "consent_states": "SELECT uniqExact(id, purpose, source) FROM consent_states",
     "order_states": "SELECT uniqExact(id, order_id) FROM order_states",
     "identity_states": "SELECT uniqExact(id, other_id) FROM identity_states",
     "wakeups": "SELECT count() FROM wakeups",

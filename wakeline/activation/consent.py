@@ -2,6 +2,8 @@
 
 The write key of a page is public: whoever has it may say no for anybody, and yes for the ids of the event. A yes of an
 address alone, and that an address cannot be mailed, is believed of trusted sources only (`Settings.trusted_sources`).
+A source may ask for double opt-in (`Settings.double_opt_in`): its yes says nothing here. The person's press in the mail
+that asks is another event, of a source that is believed.
 
 Specs: Segment consent spec (`context.consent.categoryPreferences`), Segment email events ("Unsubscribed",
 "Email Bounced", "Email Marked as Spam").
@@ -20,6 +22,8 @@ UNSUBSCRIBED = frozenset({"Unsubscribed", "Email Unsubscribed"})
 #: No campaign has a purpose with such a name, and databases have no room for it in a key.
 _MAX_PURPOSE_LENGTH = 255
 SUPPRESSING = {"Email Bounced": "hard_bounce", "Email Marked as Spam": "complaint"}
+
+_NONE_ASKS: Mapping[str, Collection[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +74,26 @@ def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | N
     return stamp if statement["granted"] and later else statement
 
 
-def consents(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Consent]:
-    """Every word on consent in the accepted rows, in order; `trusted` are the names of trusted sources."""
+def consents(
+    rows: Iterable[LandingRow], trusted: Collection[str], double_opt_in: Mapping[str, Collection[str]] = _NONE_ASKS
+) -> list[Consent]:
+    """Every word on consent in the accepted rows that counts, in order.
+
+    `trusted` are the names of trusted sources; `double_opt_in` has the purposes of which a source's yes counts for
+    nothing until it is confirmed.
+    """
     return [
         one
         for row in rows
         if row.parsed is not None
-        for one in _consents_of(row, row.parsed)
+        for one in _consents_of(row, row.parsed, row.source in trusted)
         if len(one.purpose) <= _MAX_PURPOSE_LENGTH
-        if not one.granted or row.source in trusted or not one.subject.startswith(ADDRESS_KIND)
+        if not one.granted or (_may_agree(one, row, trusted) and one.purpose not in double_opt_in.get(row.source, ()))
     ]
+
+
+def _may_agree(one: Consent, row: LandingRow, trusted: Collection[str]) -> bool:
+    return row.source in trusted or not one.subject.startswith(ADDRESS_KIND)
 
 
 def suppressions(rows: Iterable[LandingRow], trusted: Collection[str]) -> list[Suppression]:
@@ -104,16 +118,18 @@ def _of_trusted(rows: Iterable[LandingRow], trusted: Collection[str]) -> Iterato
     return ((row, row.parsed) for row in rows if row.parsed is not None and row.source in trusted)
 
 
-def _consents_of(row: LandingRow, message: dict[str, Any]) -> Iterator[Consent]:
+def _consents_of(row: LandingRow, message: dict[str, Any], is_trusted: bool) -> Iterator[Consent]:
+    key = str(_at(message, "properties", "idempotency_key") or "")
     preferences = _at(message, "context", "consent", "categoryPreferences")
     if isinstance(preferences, dict):
+        stamp = row.event != PREFERENCE_UPDATED
+        # A page could name anybody's mail, and so agree for its address.
+        said_on = key if is_trusted and not stamp else ""
         for purpose, granted in preferences.items():
             if isinstance(granted, bool):
-                stamp = row.event != PREFERENCE_UPDATED
-                yield Consent(row.id, purpose, granted, row.occurred_at_ms, row.message_id, stamp=stamp)
+                yield Consent(row.id, purpose, granted, row.occurred_at_ms, row.message_id, said_on, stamp)
     if row.event in UNSUBSCRIBED:
         purpose = str(_at(message, "properties", "purpose") or "marketing")
-        key = str(_at(message, "properties", "idempotency_key") or "")
         for subject in _unsubscribed_subjects(row, message):
             yield Consent(subject, purpose, False, row.occurred_at_ms, row.message_id, key)
 

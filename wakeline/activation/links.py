@@ -6,12 +6,13 @@ from urllib.parse import urlencode
 
 import httpx
 
-from wakeline.activation.tokens import Click, Mailed, Open, OptOut, View
+from wakeline.activation.tokens import Click, Confirm, Mailed, Open, OptOut, View
 
 PIXEL_PATH = "/v1/pixel.gif"
 CLICK_PATH = "/v1/click"
 VIEW_PATH = "/v1/mail"
 UNSUBSCRIBE_PATH = "/v1/unsubscribe"
+CONFIRM_PATH = "/v1/confirm"
 TOKEN_PARAMETER = "t"  # noqa: S105  # A parameter's name.
 
 #: Mail clients and scanners may cut longer addresses; a link must work above all.
@@ -51,6 +52,10 @@ class MailLinks:
     def unsubscribe(self, purpose: str) -> str:
         """The page, and the one-click address of RFC 8058, that withdraws the consent to `purpose`."""
         return self._address(UNSUBSCRIBE_PATH, self.sign(OptOut(*self._send, purpose)))
+
+    def confirm(self, purpose: str) -> str:
+        """The page that confirms the consent to `purpose`."""
+        return self._address(CONFIRM_PATH, self.sign(Confirm(*self._send, purpose)))
 
     @property
     def _send(self) -> tuple[str, str, str]:

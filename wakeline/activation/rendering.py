@@ -12,9 +12,10 @@ from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.anchors import find_anchors, replace_addresses
 from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign, file_of
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.headers import mail_headers
 from wakeline.activation.links import MailLinks, Sign
 from wakeline.activation.plaintext import plain_text
-from wakeline.activation.templates import Template, TemplateError
+from wakeline.activation.templates import Template, TemplateError, UndefinedVariableError
 from wakeline.activation.tokens import Mailed
 from wakeline.activation.utm import with_utm
 from wakeline.errors import ConfigError, WakelineError
@@ -71,6 +72,10 @@ class RenderError(WakelineError):
     """No mail can be made of this campaign for this person; the same data will fail again."""
 
 
+class MissingVariableError(RenderError):
+    """The templates name a variable that neither the profile nor the trigger's row has."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     campaign: Campaign
@@ -93,6 +98,7 @@ class _Addresses:
     open_pixel: str
     view: str
     unsubscribe: str
+    confirm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +130,27 @@ class Renderer:
         self._compiled = {name: _compile(campaign, sender) for name, campaign in campaigns.items()}
 
     def render(
-        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
+        self,
+        campaign: str,
+        key: str,
+        profile: Mapping[str, Any],
+        context: Mapping[str, Any],
+        variant: str = "",
+        sign: Sign | None = None,
     ) -> Mail:
         """The mail of one send: `profile` holds the contact columns, `context` the trigger row's.
 
-        A variant that has been removed since it was drawn gives the common mail.
-        Raises RenderError naming the campaign and the variable, address or tag that is wrong.
+        A variant that has been removed since it was drawn gives the common mail. Rendered again with the same `sign`
+        it is the same mail to the byte.
+        Raises RenderError naming the campaign and the address or tag that is wrong, and MissingVariableError naming
+        the variable, the file and the line.
         """
         compiled = self._of(campaign)
         recipient = _recipient(campaign, profile.get("email"))
-        links = MailLinks(self._public_url, self._sign, _mailed(campaign, key, profile), self._link_hosts)
-        addresses = _Addresses(links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links))
+        links = MailLinks(self._public_url, sign or self._sign, _mailed(campaign, key, profile), self._link_hosts)
+        addresses = _Addresses(
+            links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links), _confirm(context, links)
+        )
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         linked = _linked(html, compiled.campaign, links, addresses)
@@ -146,7 +162,7 @@ class Renderer:
             subject=_one_line(_filled(campaign, compiled.subject(variant), variables)),
             html=linked.tracked,
             text=plain_text(linked.readable),
-            headers=_headers(campaign, key, compiled.sender, addresses.unsubscribe),
+            headers=mail_headers(compiled.campaign, key, variant, compiled.sender.domain, addresses.unsubscribe),
         )
 
     def render_view(
@@ -164,7 +180,7 @@ class Renderer:
         """
         compiled = self._of(campaign)
         links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile), self._link_hosts)
-        addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links))
+        addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links), _confirm(context, links))
         variables = _variables(compiled, profile, context, addresses)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         return _linked(html, compiled.campaign, links, addresses).tracked
@@ -184,6 +200,12 @@ def _unsubscribe(campaign: Campaign, links: MailLinks) -> str:
     return "" if campaign.purpose is None else links.unsubscribe(campaign.purpose)
 
 
+def _confirm(context: Mapping[str, Any], links: MailLinks) -> str:
+    """Only a trigger that names a purpose has something to be confirmed."""
+    purpose = str(context.get("purpose") or "")
+    return links.confirm(purpose) if purpose else ""
+
+
 def _variables(
     compiled: _Compiled, profile: Mapping[str, Any], context: Mapping[str, Any], addresses: _Addresses
 ) -> dict[str, Any]:
@@ -195,11 +217,12 @@ def _variables(
         "open_pixel_url": addresses.open_pixel,
         "view_url": addresses.view,
         "unsubscribe_url": addresses.unsubscribe,
+        "confirm_url": addresses.confirm,
     }
 
 
 def _linked(html: str, campaign: Campaign, links: MailLinks, addresses: _Addresses) -> _Linked:
-    own = {addresses.view, addresses.unsubscribe}
+    own = {addresses.view, addresses.unsubscribe, addresses.confirm}
     anchors = [anchor for anchor in find_anchors(html) if anchor.address not in own]
     ids = [anchor.name or str(position) for position, anchor in enumerate(anchors, start=1)]
     targets = [with_utm(anchor.address, _utm(campaign, id_)) for anchor, id_ in zip(anchors, ids, strict=True)]
@@ -269,6 +292,8 @@ def _recipient(campaign: str, email: object) -> Address:
 def _filled(campaign: str, template: Template, variables: Mapping[str, Any]) -> str:
     try:
         return template.render(variables)
+    except UndefinedVariableError as error:
+        raise MissingVariableError(f"Campaign '{campaign}' cannot be rendered, {error}.") from error
     except TemplateError as error:
         raise RenderError(f"Campaign '{campaign}' cannot be rendered, {error}.") from error
 
@@ -287,15 +312,3 @@ def _html(campaign: str, mjml: str) -> str:
         return str(mjml2html(_NOT_XML.sub("", mjml), fonts={}))
     except ValueError as error:
         raise RenderError(f"Campaign '{campaign}' is not valid MJML: {error}.") from error
-
-
-def _headers(campaign: str, key: str, sender: Address, unsubscribe_url: str) -> dict[str, str]:
-    headers = {
-        "Message-ID": f"<{key}@{sender.domain}>",
-        "X-Wakeline-Key": key,
-        "X-Wakeline-Campaign": campaign,
-    }
-    if unsubscribe_url:  # RFC 8058
-        headers["List-Unsubscribe"] = f"<{unsubscribe_url}>"
-        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    return headers

@@ -10,7 +10,7 @@ from babel.numbers import format_currency
 from liquid import Environment, StrictUndefined
 from liquid.builtin import DictLoader
 from liquid.builtin.loaders.mixins import CachingLoaderMixin
-from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.exceptions import FilterArgumentError, LiquidError, UndefinedError
 
 from wakeline.activation.campaigns import SHARED_FOLDER
 
@@ -20,6 +20,10 @@ PRICE_LOCALE = "en_US"
 
 class TemplateError(ValueError):
     """Says which template, which line and what is wrong."""
+
+
+class UndefinedVariableError(TemplateError):
+    """A variable is not there."""
 
 
 class Template:
@@ -44,11 +48,15 @@ class Template:
             raise TemplateError(f"{path}: there is no filter '{unknown[0]}'")
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text with the variables filled in; raises TemplateError, which names a variable that is missing."""
+        """The text with the variables filled in; raises UndefinedVariableError for one that is missing."""
         try:
             return self._template.render(variables)
+        except UndefinedError as error:
+            raise UndefinedVariableError(self._describe(error)) from error
         except LiquidError as error:
             raise TemplateError(self._describe(error)) from error
+        except (ArithmeticError, ValueError) as error:  # Liquid's filters let some of Python's errors through.
+            raise TemplateError(f"{self._path}: a filter cannot take a value ({type(error).__name__})") from error
 
     def _describe(self, error: LiquidError) -> str:
         place = error.context()
@@ -70,6 +78,8 @@ def _environment(partials: Mapping[str, str], escape_html: bool) -> Environment:
     environment = Environment(loader=_Partials(partials), undefined=StrictUndefined, autoescape=escape_html)
     # Deprecated in Liquid; it could choose a partial by a variable, and a campaign's hash would not cover it.
     del environment.tags["include"]
+    # It would let what a browser has sent into a mail unescaped; no other filter does.
+    del environment.filters["safe"]
     environment.add_filter("money", money)
     environment.add_filter("web_url", web_url)
     return environment

@@ -55,11 +55,19 @@ class OptOut(Mailed):
     purpose: str
 
 
+@dataclass(frozen=True, slots=True)
+class Confirm(Mailed):
+    """The right to confirm a consent: whoever has the mail reads at its address."""
+
+    purpose: str
+
+
 _PURPOSES: dict[type[Mailed], bytes] = {
     Open: b"mail-open",
     View: b"mail-view",
     Click: b"mail-click",
     OptOut: b"mail-opt-out",
+    Confirm: b"mail-confirm",
 }
 T = TypeVar("T", bound=Mailed)
 
@@ -77,10 +85,14 @@ class Stamped(Generic[T]):
 
 
 class Tokens:
-    """Seals and reads tokens; safe to use from several threads."""
+    """Seals and reads tokens; safe to use from several threads.
 
-    def __init__(self, secret: str) -> None:
-        self._cipher = AESSIV(hashlib.sha512(f"mail tokens {secret}".encode()).digest())
+    Those of test mails are another kind: whoever reads real tokens knows none of them, and the other way round.
+    """
+
+    def __init__(self, secret: str, *, test: bool = False) -> None:
+        context = "test mail tokens" if test else "mail tokens"
+        self._cipher = AESSIV(hashlib.sha512(f"{context} {secret}".encode()).digest())
 
     def sign(self, token: Mailed, made_at_ms: int) -> str:
         """The token as text that needs no escaping in an address.

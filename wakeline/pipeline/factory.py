@@ -96,4 +96,4 @@ def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: Esp, cl
         lambda token: tokens.sign(token, clock()),
         settings.link_hosts,
     )
-    return Mailer(renderer, esp, activation.send_threads, clock)
+    return Mailer(renderer, esp, activation.send_threads, clock, tokens.sign)

@@ -161,7 +161,8 @@ class MicroBatches:
     def _hear(self, lease: Lease, rows: Sequence[LandingRow]) -> None:
         """What people and mail providers said goes into the ledger before anything is claimed."""
         trusted = self.settings.trusted_sources
-        self.ledger.record(lease, consents(rows, trusted), suppressions(rows, trusted), record_addresses(rows, trusted))
+        said = consents(rows, trusted, self.settings.double_opt_in)
+        self.ledger.record(lease, said, suppressions(rows, trusted), record_addresses(rows, trusted))
         self.ledger.confirm(lease, delivery_reports(rows, trusted), self.clock())
 
     def _note_read(self, lease: Lease) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
 
-from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater
+from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater
 from wakeline.pipeline.microbatch import BatchResult
 
 #: Latencies kept between two reports; beyond it the percentiles are those of the latest.
@@ -62,6 +62,8 @@ class ReportBuffer:
 def _state(outcome: object) -> str:
     if isinstance(outcome, Accepted):
         return "sent"
+    if isinstance(outcome, MissingVariable):
+        return "missing_variable"
     if isinstance(outcome, Rejected):
         return "failed"
     return "retry" if isinstance(outcome, TryLater) else "unknown"

@@ -25,8 +25,8 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 
 def dbt_variables(settings: Settings, **more: str) -> dict[str, Any]:
-    """dbt vars: those of wakeline.toml and `more`."""
-    return {**settings.dbt_vars, **more}
+    """dbt vars: those of wakeline.toml, what triggers need of its other settings, and `more`."""
+    return {**settings.dbt_vars, "double_opt_in": settings.double_opt_in, **more}
 
 
 def target_dir(settings: Settings, evaluation: str) -> Path:

@@ -34,6 +34,11 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingVariable(Rejected):
+    """Never handed to the provider: the campaign's templates name a variable that the data does not have."""
+
+
+@dataclass(frozen=True, slots=True)
 class TryLater:
     """Certainly not accepted; worth another try after `after_seconds`."""
 

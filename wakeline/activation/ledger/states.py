@@ -7,7 +7,7 @@ A send begins with the decision of the gates; every change after it is one of TR
 from collections.abc import Mapping
 from typing import Any
 
-from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
+from wakeline.activation.esp.protocol import Accepted, MissingVariable, Outcome, Rejected, TryLater
 from wakeline.activation.gates import DEFERRED, HELD, Decision, Skip, Wait
 
 CLAIMED, SENT, FAILED, RETRY, UNKNOWN, SKIPPED = "claimed", "sent", "failed", "retry", "unknown", "skipped"
@@ -15,11 +15,11 @@ CLAIMED, SENT, FAILED, RETRY, UNKNOWN, SKIPPED = "claimed", "sent", "failed", "r
 #: state -> the states that may follow; None is a send that has no row yet.
 TRANSITIONS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
-    CLAIMED: frozenset({SENT, FAILED, RETRY, UNKNOWN}),
+    CLAIMED: frozenset({SENT, FAILED, RETRY, UNKNOWN, SKIPPED}),
     RETRY: frozenset({CLAIMED, SKIPPED, UNKNOWN, DEFERRED, HELD, SENT}),
     DEFERRED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
     HELD: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
-    UNKNOWN: frozenset({SENT, FAILED, RETRY}),
+    UNKNOWN: frozenset({SENT, FAILED, RETRY, SKIPPED}),
     SKIPPED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
     SENT: frozenset(),
     FAILED: frozenset(),
@@ -36,6 +36,8 @@ UNSETTLED = (CLAIMED, RETRY, UNKNOWN)
 INTERRUPTED = "the run ended before the ESP's answer was recorded"
 #: The one reason of a skip that is decided again.
 NO_ADDRESS = "no_address"
+#: The one reason of a skip that no gate gives: the mail cannot be rendered for this person.
+MISSING_VARIABLE = "missing_variable"
 
 _FIRST_REPEAT_MS, _LAST_REPEAT_MS = 10_000, 600_000
 
@@ -75,6 +77,8 @@ def settled(outcome: Outcome, claimed_at_ms: int, answered_at_ms: int, attempts:
                 "provider_id": provider_id,
                 "esp_accepted_at_ms": answered_at_ms,
             }
+        case MissingVariable(reason):
+            return {"state": SKIPPED, "reason": MISSING_VARIABLE, "record": {"problem": reason}}
         case Rejected(reason):
             return {"state": FAILED, "reason": reason}
         case TryLater(after_seconds, reason):

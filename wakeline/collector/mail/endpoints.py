@@ -12,14 +12,21 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from wakeline.activation.links import CLICK_PATH, PIXEL_PATH, TOKEN_PARAMETER, UNSUBSCRIBE_PATH, VIEW_PATH
-from wakeline.activation.tokens import Click, Mailed, Open, OptOut, Stamped, Tokens, View
+from wakeline.activation.links import (
+    CLICK_PATH,
+    CONFIRM_PATH,
+    PIXEL_PATH,
+    TOKEN_PARAMETER,
+    UNSUBSCRIBE_PATH,
+    VIEW_PATH,
+)
+from wakeline.activation.tokens import Click, Confirm, Mailed, Open, OptOut, Stamped, Tokens, View
 from wakeline.clock import to_iso
 from wakeline.collector.envelope import Batch
 from wakeline.collector.images import GIF
 from wakeline.collector.intake import Intake
 from wakeline.collector.mail import pages
-from wakeline.collector.mail.events import Message, clicked, opened, unsubscribed
+from wakeline.collector.mail.events import Message, clicked, confirmed, opened, unsubscribed
 from wakeline.collector.mail.labels import ClickRules, label_click, label_open, user_agent
 from wakeline.collector.mail.viewing import MailUnavailableError, MailViewer, NoSuchMailError
 from wakeline.errors import StreamError
@@ -41,10 +48,12 @@ class MailEndpoints:
     def __init__(self, settings: Settings, signing_key: str, intake: Intake) -> None:
         activation = settings.activation
         self._tokens = Tokens(signing_key)
+        self._test_tokens = Tokens(signing_key, test=True)
         self._intake = intake
         self._viewer = MailViewer(settings, self._tokens)
         self._one_view = asyncio.Semaphore(1)
         self._lifetime_ms = activation.link_days * _MS_PER_DAY
+        self._confirm_lifetime_ms = activation.confirm_days * _MS_PER_DAY
         self._rules = ClickRules(
             too_soon_ms=activation.automated_click_seconds * 1_000, https=activation.public_url.startswith("https:")
         )
@@ -55,6 +64,7 @@ class MailEndpoints:
             Route(CLICK_PATH, self.click, methods=["GET"]),
             Route(VIEW_PATH, self.view, methods=["GET"]),
             Route(UNSUBSCRIBE_PATH, self.unsubscribe, methods=["GET", "POST"]),
+            Route(CONFIRM_PATH, self.confirm, methods=["GET", "POST"]),
         ]
 
     async def pixel(self, request: Request) -> Response:
@@ -72,22 +82,23 @@ class MailEndpoints:
     async def click(self, request: Request) -> Response:
         """On to where the link leads; only addresses that we have signed are gone to."""
         click = self._read(request, Click)
-        if click is None or not _can_be_gone_to(click.token.url):
+        shown = click or self._read_test(request, Click)
+        if shown is None or not _can_be_gone_to(shown.token.url):
             return pages.answer(pages.NO_SUCH_LINK)
         now_ms = self._intake.clock()
-        if self._counts(request, click, now_ms):
+        if click is not None and self._counts(request, click, now_ms):
             labels = label_click(request.headers, click.age_ms(now_ms), self._rules)
             message = clicked(click.token, labels, user_agent(request.headers), now_ms, self._intake.new_id())
             # The person wants to get on; the appender has logged that the click is lost.
             with suppress(StreamError):
                 await self._accept(message, now_ms)
-        return Response(status_code=302, headers={"Location": click.token.url, **pages.PRIVATE_HEADERS})
+        return Response(status_code=302, headers={"Location": shown.token.url, **pages.PRIVATE_HEADERS})
 
     async def view(self, request: Request) -> Response:
         """The mail in the browser."""
         view = self._read(request, View)
         if view is None:
-            return pages.answer(pages.NO_SUCH_LINK)
+            return pages.answer(pages.TEST_MAIL if self._read_test(request, View) else pages.NO_SUCH_LINK)
         if self._is_old(view, self._intake.clock()):
             return pages.answer(pages.MAIL_EXPIRED)
         try:
@@ -106,11 +117,14 @@ class MailEndpoints:
         The body is not looked at: the token alone is the right, and an opt-out must not fail for its form.
         """
         opt_out = self._read(request, OptOut)
-        if opt_out is None:
+        shown = opt_out or self._read_test(request, OptOut)
+        if shown is None:
             return pages.answer(pages.NO_SUCH_LINK)
-        purpose = opt_out.token.purpose
+        purpose = shown.token.purpose
         if request.method != "POST":
             return pages.answer(pages.ask_to_unsubscribe(purpose))
+        if opt_out is None:
+            return pages.answer(pages.NOBODY_UNSUBSCRIBED)
         now_ms = self._intake.clock()
         try:
             await self._accept(unsubscribed(opt_out.token, user_agent(request.headers), now_ms), now_ms)
@@ -118,8 +132,31 @@ class MailEndpoints:
             return pages.answer(pages.NOT_UNSUBSCRIBED)
         return pages.answer(pages.is_unsubscribed(purpose))
 
+    async def confirm(self, request: Request) -> Response:
+        """GET asks, POST records the yes: mail scanners press every link, and theirs is none."""
+        confirm = self._read(request, Confirm)
+        if confirm is None:
+            return pages.answer(pages.NO_SUCH_LINK)
+        now_ms = self._intake.clock()
+        if confirm.age_ms(now_ms) > self._confirm_lifetime_ms:
+            return pages.answer(pages.CONFIRMATION_EXPIRED)
+        purpose = confirm.token.purpose
+        if request.method != "POST":
+            return pages.answer(pages.ask_to_confirm(purpose))
+        # Sealed anew: base64 has several texts for the same token.
+        sealed = self._tokens.sign(confirm.token, confirm.made_at_ms)
+        try:
+            await self._accept(confirmed(confirm.token, sealed, user_agent(request.headers), now_ms), now_ms)
+        except StreamError:  # Logged by the appender.
+            return pages.answer(pages.NOT_CONFIRMED)
+        return pages.answer(pages.is_confirmed(purpose))
+
     def _read(self, request: Request, kind: type[T]) -> Stamped[T] | None:
         return self._tokens.read(kind, request.query_params.get(TOKEN_PARAMETER, ""))
+
+    def _read_test(self, request: Request, kind: type[T]) -> Stamped[T] | None:
+        """The token of a test mail, whose links work and change and record nothing."""
+        return self._test_tokens.read(kind, request.query_params.get(TOKEN_PARAMETER, ""))
 
     def _counts(self, request: Request, stamped: Stamped[T], now_ms: int) -> bool:
         return request.method == "GET" and not self._is_old(stamped, now_ms)

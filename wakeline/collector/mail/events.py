@@ -1,12 +1,14 @@
 """The Segment events that become of what people do with a mail.
 
-https://segment.com/docs/connections/spec/email/
+https://segment.com/docs/connections/spec/email/, and the consent spec for a confirmed consent.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from wakeline.activation.tokens import Click, Mailed, Open, OptOut
+from wakeline.activation.consent import PREFERENCE_UPDATED
+from wakeline.activation.tokens import Click, Confirm, Mailed, Open, OptOut
 from wakeline.clock import to_iso
 from wakeline.events import subject_fields
 
@@ -32,6 +34,19 @@ def unsubscribed(token: OptOut, user_agent: str, at_ms: int) -> Message:
     """
     message_id = f"unsubscribed-{token.key}-{token.purpose}-{at_ms}"
     return _track("Unsubscribed", token, {"purpose": token.purpose}, user_agent, at_ms, message_id)
+
+
+def confirmed(token: Confirm, sealed: str, user_agent: str, at_ms: int) -> Message:
+    """A consent that the person confirms, stated at this moment.
+
+    The id is the link's: the first press counts. A repetition is a duplicate, so that an old mail that is opened again
+    cannot undo an opt-out that came after the first. It is made of the token as it is `sealed`: by an id that others
+    can work out, as they can a send's key, they could send a duplicate before.
+    """
+    message_id = f"confirmed-{hashlib.sha256(sealed.encode()).hexdigest()[:32]}"
+    message = _track(PREFERENCE_UPDATED, token, {"purpose": token.purpose}, user_agent, at_ms, message_id)
+    message["context"]["consent"] = {"categoryPreferences": {token.purpose: True}}
+    return message
 
 
 def _track(

@@ -18,12 +18,16 @@ RETRY_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A heading, a sentence or two, and perhaps a button that posts to the same address."""
+    """A heading, a sentence or two, and perhaps a button that posts to the same address.
+
+    `one_click` makes the button say what RFC 8058 has mail services say.
+    """
 
     status: int
     title: str
     text: str
     button: str = ""
+    one_click: bool = False
 
 
 NO_SUCH_LINK = Page(
@@ -36,9 +40,27 @@ MAIL_EXPIRED = Page(
 MAIL_UNAVAILABLE = Page(
     503, "This email cannot be shown right now", "Something on our side is not working. Please try again in a minute."
 )
+TEST_MAIL = Page(
+    404,
+    "This was a test email",
+    "Test emails are not kept. People who get the real one can view it in the browser here.",
+)
+NOBODY_UNSUBSCRIBED = Page(
+    200, "This was a test email", "Nobody was unsubscribed. In the real email the button you have pressed works."
+)
 NOT_UNSUBSCRIBED = Page(
     503,
     "You are not unsubscribed yet",
+    "Something on our side is not working, and your choice could not be saved. Please try again in a minute.",
+    button="Try again",
+    one_click=True,
+)
+CONFIRMATION_EXPIRED = Page(
+    410, "This email is too old", "Its button no longer works. Please sign up once more, and we send you a new email."
+)
+NOT_CONFIRMED = Page(
+    503,
+    "This is not confirmed yet",
     "Something on our side is not working, and your choice could not be saved. Please try again in a minute.",
     button="Try again",
 )
@@ -47,13 +69,28 @@ NOT_UNSUBSCRIBED = Page(
 def ask_to_unsubscribe(purpose: str) -> Page:
     """The question, with the button that answers it."""
     text = f"You will get no more {_emails(purpose)} from us. Press the button to confirm."
-    return Page(200, "Do you want to unsubscribe?", text, button="Unsubscribe")
+    return Page(200, "Do you want to unsubscribe?", text, button="Unsubscribe", one_click=True)
 
 
 def is_unsubscribed(purpose: str) -> Page:
     """What an opt-out is answered with."""
     text = f"You get no more {_emails(purpose)} from us. One that is already on its way may still arrive."
     return Page(200, "You are unsubscribed", text)
+
+
+def ask_to_confirm(purpose: str) -> Page:
+    """The question, with the button that answers it."""
+    text = f"You will get {_emails(purpose)} from us. Press the button to confirm. You can unsubscribe at any time."
+    return Page(200, "Do you want our emails?", text, button="Yes, I do")
+
+
+def is_confirmed(purpose: str) -> Page:
+    """What a confirmation is answered with, the first and any other: a link counts once."""
+    text = (
+        f"Thank you. You said yes to {_emails(purpose)}, and we keep a record of it. If you unsubscribed after that,"
+        " you stay unsubscribed."
+    )
+    return Page(200, "It is confirmed", text)
 
 
 def answer(page: Page) -> HTMLResponse:
