@@ -10,7 +10,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from orchestration.configuration import settings
-from wakeline.archive.begun import BegunParts
+from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
 from wakeline.archive.pausing import LanePause
@@ -117,13 +117,13 @@ def _parts(s3_client: Callable[[], Any]) -> Iterator[tuple[Client, Store]]:
 
 @contextmanager
 def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> Iterator[Restorer]:
-    engine = open_database(settings())
+    database = open_database(settings())
     lease_ms = round(settings().lane.lease_seconds * 1000)
-    pause = LanePause(lane_store(settings(), engine), context.run_id, system_clock, lease_ms)
+    pause = LanePause(lane_store(settings(), database), context.run_id, system_clock, lease_ms)
     try:
-        yield Restorer(client, store, BegunParts(engine), pause, settings().stream.name, context.log.info)
+        yield Restorer(client, store, open_begun_parts(database), pause, settings().stream.name, context.log.info)
     finally:
-        engine.dispose()
+        database.dispose()
 
 
 def _require_alone(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -95,8 +95,8 @@ class Table:
         self._sleep = sleep
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="dynamodb")
 
-    def close(self) -> None:
-        """Later calls fail."""
+    def dispose(self) -> None:
+        """Close the connections; later calls fail."""
         self._pool.shutdown()
         self._client.close()
 
@@ -296,7 +296,7 @@ _LAYOUT: Any = {
 
 
 def open_table(settings: LedgerSettings) -> Table:
-    """The table of the settings, made where it is missing; credentials are those of the AWS environment."""
+    """The table of the settings, which may be missing; credentials are those of the AWS environment."""
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
@@ -309,9 +309,7 @@ def open_table(settings: LedgerSettings) -> Table:
         client = session.client("dynamodb", endpoint_url=settings.endpoint_url or None, config=config)
     except FAULTS as error:
         raise LedgerError(_sentence(error, settings.table)) from error
-    table = Table(client, settings.table)
-    table.make_sure()
-    return table
+    return Table(client, settings.table)
 
 
 def _sentence(error: Exception, table: str) -> str:

@@ -21,7 +21,9 @@ class DynamoServer:
 
     def open_table(self, name: str) -> Table:
         """The table of this name, made when it is opened first."""
-        return open_table(self.settings(name))
+        table = open_table(self.settings(name))
+        table.make_sure()
+        return table
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The ledger on each of the databases it can be kept in: one contract for all of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from support.sending import Book, DynamoBook
+from wakeline.dynamodb import Table
 from wakeline.engines import open_postgres, open_sqlite
 
 #: Parameters of a fixture: what needs a server is no unit test.
@@ -31,11 +32,16 @@ def books(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[O
 def _opener(kind: str, request: pytest.FixtureRequest, folder: Path) -> Callable[[ExitStack], Book]:
     if kind == "dynamodb":
         dynamodb, name = request.getfixturevalue("dynamodb"), f"ledger-{next(_numbers)}"
-        return lambda opened: DynamoBook(opened.enter_context(closing(dynamodb.open_table(name))))
+        return lambda opened: _dynamo_book(opened, dynamodb.open_table(name))
     if kind == "sqlite":
         return lambda opened: _sql_book(opened, open_sqlite(folder / "ledger.sqlite"))
     url = request.getfixturevalue("postgres").create_database()
     return lambda opened: _sql_book(opened, open_postgres(url))
+
+
+def _dynamo_book(opened: ExitStack, table: Table) -> Book:
+    opened.callback(table.dispose)
+    return DynamoBook(table)
 
 
 def _sql_book(opened: ExitStack, engine: Engine) -> Book:

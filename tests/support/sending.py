@@ -21,7 +21,7 @@ from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Answer
 from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
-from wakeline.dynamodb import Table, delete
+from wakeline.dynamodb import MOST_ACTIONS, Table, delete
 from wakeline.pipeline.lanes import LaneStore, Lease, ranges_of_intent
 from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore, lane_key
 from wakeline.pipeline.lanes_sql import SqlLaneStore
@@ -57,7 +57,7 @@ class RecordingEsp:
         return [mail.key for mail in self.requests]
 
 
-@dataclass
+@dataclass(repr=False)
 class Book:
     """A ledger database, and the shortest way to everything in it."""
 
@@ -161,9 +161,9 @@ class DynamoBook(Book):
         return DynamoLedger(self.table, key_ms)
 
     def forget(self) -> None:
-        for item in self.table.scan():
-            if item["pk"].startswith(("id#", "key#")):
-                self.table.write([delete((item["pk"], item["sk"]))])
+        keys = [(item["pk"], item["sk"]) for item in self.table.scan() if item["pk"].startswith(("id#", "key#"))]
+        for start in range(0, len(keys), MOST_ACTIONS):
+            self.table.write([delete(key) for key in keys[start : start + MOST_ACTIONS]])
 
     def begun(self, lane: str = LANE) -> dict[int, tuple[int, int]]:
         [item] = self.table.get([lane_key(lane)]).values() or [{}]

@@ -43,6 +43,10 @@ class LanePause:
                 stack.enter_context(heartbeat(self._lanes, lease, self._clock, self._lease_ms))
             yield
 
+    def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
+        """What lanes have begun to ingest, and will ingest again from the stream if they were cut off."""
+        return self._lanes.begun_batches()
+
     def end(self) -> None:
         """Let the lanes go on."""
         while self._leases:

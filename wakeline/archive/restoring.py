@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from wakeline.archive.begun import BegunParts
+from wakeline.archive.begun import BegunParts, DynamoBegunParts
 from wakeline.archive.hours import Hour, hour_of, read_versions
 from wakeline.archive.parquet import loaded
 from wakeline.archive.parts import Look, Part, Place, insert_part, inserts_so_far, look
@@ -44,7 +44,7 @@ class Restorer:
 
     client: Client
     store: Store
-    begun: BegunParts
+    begun: BegunParts | DynamoBegunParts
     pause: LanePause
     stream: str
     log: Callable[[str], None]
@@ -105,7 +105,7 @@ class Restorer:
         return Restored(hour, landed + begun + inserted, landed, begun, inserted)
 
     def _look(self, table: str, hour: Hour, place: Place) -> Look:
-        batches = self.begun.batches() if hour.stream == self.stream else []
+        batches = self.pause.begun_batches() if hour.stream == self.stream else []
 
         def is_begun(place: Place) -> bool:
             bounds = [batch[place[0]] for batch in batches if place[0] in batch]

@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from sqlalchemy.engine import Engine
-
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.protocol import Esp
+from wakeline.activation.ledger.dynamodb import DynamoLedger
+from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.activation.rules import rules_of
 from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
-from wakeline.engines import open_database
+from wakeline.dynamodb import Table
+from wakeline.engines import Database, open_database
 from wakeline.errors import ConfigError
 from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore
 from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
@@ -36,8 +38,8 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
     live = load_live_models(settings)
     campaigns = checked_campaigns(settings, live)
     with ExitStack() as parts:
-        engine = open_database(settings)
-        parts.callback(engine.dispose)
+        database = open_database(settings)
+        parts.callback(database.dispose)
         client = connect(settings.warehouse)
         parts.callback(client.close)
         landing = Landing(client, settings.stream.name)
@@ -52,19 +54,21 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             settings,
             clock,
             stream,
-            lane_store(settings, engine),
+            lane_store(settings, database),
             landing,
             evaluator,
-            open_ledger(engine, esp),
+            open_ledger(database, esp),
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
         )
 
 
-def lane_store(settings: Settings, engine: Engine) -> LaneStore:
+def lane_store(settings: Settings, database: Database) -> LaneStore:
     """The lanes of the settings' stream."""
-    return SqlLaneStore(engine, settings.stream.name, settings.lane.count)
+    if isinstance(database, Table):
+        return DynamoLaneStore(database, settings.stream.name, settings.lane.count)
+    return SqlLaneStore(database, settings.stream.name, settings.lane.count)
 
 
 def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaign]:
@@ -80,9 +84,10 @@ def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaig
     return campaigns
 
 
-def open_ledger(engine: Engine, esp: Esp) -> SqlLedger:
+def open_ledger(database: Database, esp: Esp) -> Ledger:
     """The ledger of sends through this ESP."""
-    return SqlLedger(engine, round(min(esp.idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000))
+    key_ms = round(min(esp.idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000)
+    return DynamoLedger(database, key_ms) if isinstance(database, Table) else SqlLedger(database, key_ms)
 
 
 def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: Esp, clock: Clock) -> Mailer:
