@@ -29,8 +29,8 @@ clients: $(if $(shell command -v npm),tests/clients/node_modules sdk/browser/nod
 	npm ci --prefix $* --ignore-scripts --no-fund --no-audit --loglevel=error
 	touch $@
 
-# Tests of Kafka are skipped where there is no Maven, tests of resharding where there is no npm.
-brokers: $(if $(shell command -v mvn),tests/brokers/kafka/target/lib) $(if $(shell command -v npm),tests/brokers/kinesis/node_modules) ## Install the brokers that tests run
+# Tests of Kafka are skipped where there is no Maven, tests of resharding and of SMTP where there is no npm.
+brokers: $(if $(shell command -v mvn),tests/brokers/kafka/target/lib) $(if $(shell command -v npm),tests/brokers/kinesis/node_modules tests/brokers/mail/node_modules) ## Install the brokers and mail servers that tests run
 
 tests/brokers/kafka/target/lib: tests/brokers/kafka/pom.xml
 	rm -rf $@
@@ -76,4 +76,4 @@ lock: ## Pin the dependencies again
 	$(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 requirements/build.in -o requirements/build.txt
 
 clean: ## Remove the environment and all local state
-	rm -rf $(VENV) .wakeline tests/brokers/kafka/target tests/brokers/kinesis/node_modules tests/clients/node_modules sdk/browser/node_modules dbt_project/target dbt_project/logs
+	rm -rf $(VENV) .wakeline tests/brokers/kafka/target tests/brokers/kinesis/node_modules tests/brokers/mail/node_modules tests/clients/node_modules sdk/browser/node_modules dbt_project/target dbt_project/logs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clocks import HOUR_MS, NOW_MS
-from support.sending import LANE, LEASE_MS, Book, DynamoBook, RecordingEsp, granted, intended, marketing, refused
+from support.sending import LANE, LEASE_MS, Book, DynamoBook, granted, intended, marketing, refused
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.consent import RecordAddress
@@ -206,7 +206,7 @@ def test_the_settings_open_lanes_and_ledger(dynamodb: "DynamoServer") -> None:
     settings = Settings(ledger=dynamodb.settings(f"settings-{next(_numbers)}"))
     database = open_database(settings)
     try:
-        lanes, ledger = lane_store(settings, database), open_ledger(database, RecordingEsp())
+        lanes, ledger = lane_store(settings, database), open_ledger(database, 0)
         lease = lanes.acquire(LANE, "run-1", NOW_MS, LEASE_MS)
         assert lease is not None
         assert len(ledger.claim(lease, [intended()], "run-1", {}, NOW_MS)) == 1

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from support.clocks import NOW_MS
-from support.sending import LANE, LEASE_MS, Book, RecordingEsp, granted, intended, marketing, refused
+from support.sending import LANE, LEASE_MS, Book, granted, intended, marketing, refused
 from support.stack import await_that
 
 from wakeline.activation.consent import RecordAddress
@@ -183,7 +183,7 @@ def test_the_settings_open_lanes_and_ledger_and_what_people_ask_is_answered(url:
     settings = Settings(ledger=LedgerSettings(kind="postgres", url=url))
     database = open_database(settings)
     try:
-        lanes, ledger = lane_store(settings, database), open_ledger(database, RecordingEsp())
+        lanes, ledger = lane_store(settings, database), open_ledger(database, 0)
         lease = lanes.acquire(LANE, "run-1", NOW_MS, LEASE_MS)
         assert lease is not None
         ledger.claim(lease, [intended(), intended("order/2", address="")], "run-1", {}, NOW_MS)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from support.clocks import DAY_MS, HOUR_MS, NOW_MS, Hand
 from support.messages import Message, append
-from support.sending import RecordingEsp
+from support.sending import RecordingEsp, alone
 from support.shop import at, time_of
 from support.stack import PROJECT_DIR
 from support.warehouse import PROFILE_VIEWS, Site, WarehouseProcess, open_site
@@ -184,7 +184,7 @@ def process(site: Site, messages: list[Message], esp: RecordingEsp) -> int:
     """Append and process everything; how many mails were rendered for real."""
     with site.micro_batches(esp) as batches:
         renderer = sampling_renderer(site, batches)
-        batches.mailer = Mailer(renderer, esp, threads=2, clock=site.clock)
+        batches.mailer = Mailer(renderer, alone(esp), threads=2, clock=site.clock)
         remaining = iter(messages)
         while chunk := list(islice(remaining, APPENDED_AT_ONCE)):
             append(batches.stream, chunk, site.clock())

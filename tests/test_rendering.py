@@ -15,7 +15,7 @@ from support.mailing import HOSTS
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
-from wakeline.activation.esp.outbox import to_message
+from wakeline.activation.esp.message import to_message
 from wakeline.activation.esp.protocol import Mail
 from wakeline.activation.rendering import MissingVariableError, Renderer, RenderError
 from wakeline.activation.templates import Template, TemplateError
@@ -50,6 +50,11 @@ def campaign(body: str, subject: str = "Hello", **fields: Any) -> dict[str, Camp
 def render_text(text: str, context: dict[str, Any], **fields: Any) -> Mail:
     body = DOCUMENT.format(f"<mj-text>{text}</mj-text>")
     return renderer(campaign(body, **fields)).render("mine", KEY, ADA, context)
+
+
+def test_a_mail_says_whom_it_is_for() -> None:
+    mail = render_text("Hello", {})
+    assert (mail.key, mail.campaign, mail.profile_id, mail.to) == (KEY, "mine", "p-1", "ada@example.com")
 
 
 class Elements(HTMLParser):

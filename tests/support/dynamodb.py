@@ -29,5 +29,5 @@ class DynamoServer:
 @contextmanager
 def open_dynamodb(folder: Path) -> Iterator[DynamoServer]:
     """A server that runs; without it the test is skipped, or fails where brokers are required."""
-    with open_ministack(folder) as server:
+    with open_ministack(folder, "dynamodb") as server:
         yield DynamoServer(server)

@@ -1,7 +1,5 @@
 """A real Apache Kafka broker: one node in KRaft mode, from the jars in `tests/brokers/kafka`."""
 
-import datetime
-import ipaddress
 import os
 import re
 import shutil
@@ -14,13 +12,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, TopicDescription
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from support.brokers import BROKERS, BrokerProcess, require, started
+from support.certificates import write_certificate
 from support.ports import free_ports
 from support.stack import await_that, is_free
 
@@ -97,7 +91,7 @@ class KafkaBroker(BrokerProcess):
         self._port = port
         self._properties = folder / "server.properties"
         self._admin: AdminClient | None = None
-        _write_keystore(folder / "keystore.pem", self.secured.certificate)
+        write_certificate(folder / "keystore.pem", self.secured.certificate)
         self._configure(settings or {})
         self._format()
 
@@ -228,26 +222,3 @@ def _done(futures: Mapping[Any, Any]) -> None:
 
 def _login(module: str, options: str = "") -> str:
     return f"org.apache.kafka.common.security.{module} required {options};"
-
-
-def _write_keystore(keystore: Path, certificate: Path) -> None:
-    """A key with a certificate for loopback that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public = signed.public_bytes(Encoding.PEM)
-    certificate.write_bytes(public)
-    keystore.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + public)

@@ -76,6 +76,10 @@ class Ministack(KinesisServer):
     name = "ministack"
     _health = "/_ministack/health"
 
+    def __init__(self, folder: Path, services: str = "kinesis") -> None:
+        super().__init__(folder)
+        self._services = services
+
     def _command(self) -> Sequence[str]:
         return [sys.executable, "-m", "ministack"]
 
@@ -83,7 +87,7 @@ class Ministack(KinesisServer):
         return {
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self._port),
-            "SERVICES": "kinesis,dynamodb",
+            "SERVICES": self._services,
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
@@ -129,10 +133,10 @@ _CHANGES = ("CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UP
 
 
 @contextmanager
-def open_ministack(folder: Path) -> Iterator[Ministack]:
+def open_ministack(folder: Path, services: str = "kinesis") -> Iterator[Ministack]:
     """A server that runs; without it the test is skipped, or fails where brokers are required."""
     require(None if find_spec("ministack") else "ministack is not installed; run 'make install'.")
-    with started(Ministack(folder)) as server:
+    with started(Ministack(folder, services)) as server:
         yield server
 
 

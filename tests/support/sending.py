@@ -1,5 +1,6 @@
 """A ledger with its lane, intended sends, and an ESP that writes down what it is asked."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -13,7 +14,11 @@ from sqlalchemy.engine import Engine
 from support.clocks import DAY_MS, HOUR_MS, NOW_MS
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Stages
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
-from wakeline.activation.esp.protocol import Accepted, Mail, Outcome
+from wakeline.activation.esp.breaker import Breaker
+from wakeline.activation.esp.failover import FailOver
+from wakeline.activation.esp.guarded import Guarded
+from wakeline.activation.esp.limit import RateLimit
+from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome
 from wakeline.activation.gates import Cap, Rules
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.dynamodb_items import row_of
@@ -51,10 +56,19 @@ class RecordingEsp:
             self.requests.append(mail)
         return outcome
 
+    def close(self) -> None:
+        """It has no connections."""
+
     @property
     def keys(self) -> list[str]:
         """The key of each request."""
         return [mail.key for mail in self.requests]
+
+
+def alone(esp: Esp) -> FailOver:
+    """A provider with nothing around it that could stop a mail."""
+    breaker = Breaker(failures=1_000_000, open_seconds=1)
+    return FailOver([Guarded(esp, RateLimit(inf), 1_000, breaker, time.monotonic, time.sleep)])
 
 
 @dataclass(repr=False)

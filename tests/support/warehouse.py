@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 from support.clocks import Hand
 from support.messages import Message, append
 from support.ports import free_ports
-from support.sending import LANE, LEASE_MS, Book
+from support.sending import LANE, LEASE_MS, Book, alone
 from support.stack import PROJECT_DIR, await_that
 from wakeline.activation.esp.protocol import Esp
 from wakeline.activation.mailer import Mailer
@@ -170,10 +170,10 @@ class Site:
         """A lane's micro-batches as a run opens them; with another ESP than the outbox if one is given."""
         with open_micro_batches(self.settings, self.clock) as batches, ExitStack() as stack:
             if esp is not None:
-                batches.mailer = Mailer(self._renderer(batches), esp, threads=2, clock=self.clock)
+                batches.mailer = Mailer(self._renderer(batches), alone(esp), threads=2, clock=self.clock)
                 stack.callback(batches.mailer.close)
                 engine = open_database(self.settings)
-                batches.ledger = open_ledger(engine, esp)
+                batches.ledger = open_ledger(engine, esp.idempotency_key_seconds)
                 stack.callback(engine.dispose)
             yield batches
 

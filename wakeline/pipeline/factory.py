@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
-from wakeline.activation.esp.protocol import Esp
+from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
@@ -57,7 +57,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             lane_store(settings, database),
             landing,
             evaluator,
-            open_ledger(database, esp),
+            open_ledger(database, esp.idempotency_key_seconds),
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
@@ -84,14 +84,14 @@ def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaig
     return campaigns
 
 
-def open_ledger(database: Database, esp: Esp) -> Ledger:
-    """The ledger of sends through this ESP."""
-    key_ms = round(min(esp.idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000)
+def open_ledger(database: Database, idempotency_key_seconds: float) -> Ledger:
+    """The ledger of sends through ESPs that know a key again for so long."""
+    key_ms = round(min(idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000)
     return DynamoLedger(database, key_ms) if isinstance(database, Table) else SqlLedger(database, key_ms)
 
 
-def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: Esp, clock: Clock) -> Mailer:
-    """The ESP behind a renderer for the campaigns."""
+def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: FailOver, clock: Clock) -> Mailer:
+    """The providers behind a renderer for the campaigns."""
     activation = settings.activation
     tokens = Tokens(load_secrets(settings.data_dir).signing_key)
     renderer = Renderer(

@@ -15,7 +15,7 @@ from wakeline.activation.deliverability import delivery_reports
 from wakeline.activation.gates import Rules
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger.protocol import Ledger
-from wakeline.activation.mailer import Answer, Mailer
+from wakeline.activation.mailer import Answer, Mailer, Patience
 from wakeline.clock import Clock
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
@@ -182,24 +182,24 @@ class MicroBatches:
     ) -> tuple[list[Decided], list[Answer]]:
         """Claim and send, a few at a time: the first mail of a large batch must not wait for the claim of the last."""
         intended = self._intended(ingested, members, as_of_ms)
-        stale = self._stale(lease)
-        decided, answers = self._activate_waiting(lease, stale, as_of_ms)
+        stale, patience = self._stale(lease), self.mailer.patience()
+        decided, answers = self._activate_waiting(lease, stale, as_of_ms, patience)
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
             outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock(), stale)
-            answers += self._send(lease, [one.claim for one in outcome if one.claim])
+            answers += self._send(lease, [one.claim for one in outcome if one.claim], patience)
             decided += outcome
         return decided, answers
 
     def _activate_waiting(
-        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int
+        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int, patience: Patience
     ) -> tuple[list[Decided], list[Answer]]:
         waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
         if not waiting:
             return [], []
         waiting = self._as_known_now(lease, waiting, as_of_ms)
         decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
-        return decided, self._send(lease, [one.claim for one in decided if one.claim])
+        return decided, self._send(lease, [one.claim for one in decided if one.claim], patience)
 
     def _as_known_now(self, lease: Lease, waiting: Sequence[Waiting], as_of_ms: int) -> list[Waiting]:
         """The same sends with their people's ids and addresses of now: somebody may have logged in, or moved."""
@@ -232,10 +232,10 @@ class MicroBatches:
             by_trigger.setdefault(campaign.trigger, []).append(campaign.name)
         return self.ledger.undecided(occurrences, by_trigger)
 
-    def _send(self, lease: Lease, claims: Sequence[Claim]) -> list[Answer]:
+    def _send(self, lease: Lease, claims: Sequence[Claim], patience: Patience) -> list[Answer]:
         if not claims:
             return []
-        answers = self.mailer.send(claims)
+        answers = self.mailer.send(claims, patience)
         self._unwritten += answers
         self._write_answers()
         return answers

@@ -1,6 +1,8 @@
 """`wakeline preview` and `wakeline test-send`: mails to look at before anybody gets one."""
 
 import secrets
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from wakeline.settings import Settings, load_settings
 #: Longer than a send's key, which has 32 hex digits: a test mail can never be taken for a send.
 _TEST_KEY_BYTES = 20
 _PREVIEW_KEY = "0" * 2 * _TEST_KEY_BYTES
+#: How long a test mail waits for its turn with a provider that is used up.
+_TURN_SECONDS = 10.0
 
 _person = click.option("--person", metavar="ID_OR_ADDRESS", help="Real person: user:ID, anonymous:ID or an address.")
 _sample = click.option(
@@ -114,7 +118,9 @@ def _written(settings: Settings, campaign: Campaign, made_of: Material, variant:
 
 def _handed_over(settings: Settings, mail: Mail) -> str:
     """The provider's id of the mail."""
-    outcome = open_esp(settings, system_clock).send(mail)
+    with closing(open_esp(settings, system_clock)) as esp:
+        outcome = esp.send(mail, time.monotonic() + _TURN_SECONDS)
     if not isinstance(outcome, Accepted):
-        raise WakelineError(f"The ESP '{settings.activation.esp}' has not accepted the mail: {outcome.reason}.")
+        names = ", ".join(settings.activation.esp)
+        raise WakelineError(f"No ESP of activation.esp ({names}) has accepted the mail: {outcome.reason}.")
     return outcome.provider_id

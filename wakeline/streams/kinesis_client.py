@@ -1,22 +1,13 @@
 """The client of one Kinesis stream: credentials, time-outs, the stream made at first use, calls tried again."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-import boto3
 from botocore.config import Config
-from botocore.credentials import (
-    AssumeRoleCredentialFetcher,
-    CredentialProvider,
-    CredentialResolver,
-    DeferredRefreshableCredentials,
-)
-from botocore.exceptions import NoCredentialsError
-from botocore.session import Session, get_session
 
+from wakeline.aws import open_session
 from wakeline.errors import StreamError
 from wakeline.settings import KinesisSettings
 from wakeline.streams.kinesis_errors import FAULTS, code_of, explained, is_transient
@@ -117,42 +108,10 @@ def open_client(settings: KinesisSettings) -> "KinesisClient":
         retries={"total_max_attempts": 1},
         max_pool_connections=THREADS,
     )
-    session = boto3.Session(botocore_session=_session(settings), region_name=settings.region or None)
+    session = open_session(settings.region, settings.role_arn)
     try:
         return session.client("kinesis", endpoint_url=settings.endpoint_url or None, config=config)
     except FAULTS as error:
         raise explained(error, settings) from error
     except ValueError as error:
         raise StreamError(f"stream.kinesis.endpoint_url is no address of a server: {error}.") from error
-
-
-def _session(settings: KinesisSettings) -> Session:
-    session = get_session()
-    if settings.role_arn:
-        provider = _RoleProvider(session, settings)
-        session.register_component("credential_provider", CredentialResolver([provider]))
-    return session
-
-
-class _RoleProvider(CredentialProvider):
-    """Credentials of an assumed role, renewed before they expire."""
-
-    METHOD = "assume-role"
-
-    def __init__(self, session: Session, settings: KinesisSettings) -> None:
-        super().__init__(session)
-        self._settings = settings
-        self._own = session.get_component("credential_provider")
-
-    def load(self) -> DeferredRefreshableCredentials:
-        """Asks nobody yet. Raises NoCredentialsError when there are none that could assume the role."""
-        own = self._own.load_credentials()
-        if own is None:
-            raise NoCredentialsError
-        fetcher = AssumeRoleCredentialFetcher(
-            partial(self.session.create_client, region_name=self._settings.region or None),
-            own,
-            self._settings.role_arn,
-            extra_args={"RoleSessionName": "wakeline"},
-        )
-        return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)

@@ -3,22 +3,16 @@
 import os
 import re
 import tempfile
-from email.header import Header
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
 from math import inf
 from pathlib import Path
 
-from wakeline.activation.addresses import parse_address, parse_mailbox
+from wakeline.activation.esp.message import to_bytes
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater
-from wakeline.clock import Clock, to_datetime
+from wakeline.clock import Clock
 
 #: A mail's key names its file; hex cannot lead out of the folder.
 KEY = re.compile(r"[0-9a-f]{1,128}")
 RETRY_SECONDS = 5.0
-# Folded at the usual 78 a key goes to a line of its own and may be read back with a blank: CPython issue 124452.
-_POLICY = SMTP.clone(max_line_length=998)
 
 
 class OutboxEsp:
@@ -40,12 +34,15 @@ class OutboxEsp:
         if not KEY.fullmatch(mail.key):
             return Rejected(f"the key {mail.key!r} is not hex")
         try:
-            self._write_once(mail.key, bytes(to_message(mail, self._clock())))
-        except (ValueError, IndexError) as error:  # The standard library runs off the end of "<>".
+            self._write_once(mail.key, to_bytes(mail, self._clock()))
+        except ValueError as error:
             return Rejected(f"no valid message can be written: {error}")
         except OSError as error:
             return TryLater(RETRY_SECONDS, f"{self._folder} cannot be written: {error.strerror}")
         return Accepted(mail.key)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _write_once(self, key: str, content: bytes) -> None:
         path = self._folder / f"{key}.eml"
@@ -72,32 +69,6 @@ class OutboxEsp:
             draft.unlink()
             raise
         return draft
-
-
-def to_message(mail: Mail, at_ms: int) -> EmailMessage:
-    """The RFC 5322 message of a mail, dated `at_ms`: plain text with an HTML alternative.
-
-    Raises ValueError when an address or a header cannot be written as one, as for a line break in it.
-    """
-    message = EmailMessage(policy=_POLICY)
-    message["From"] = parse_mailbox(mail.sender)
-    message["To"] = parse_address(mail.to)
-    _set_subject(message, mail.subject)
-    message["Date"] = format_datetime(to_datetime(at_ms))
-    for name, value in mail.headers.items():
-        message[name] = value
-    message.set_content(mail.text)
-    # MJML's lines are too long for 8bit, and the standard library's quoted-printable takes 5 ms a mail.
-    message.add_alternative(mail.html, subtype="html", cte="base64")
-    return message
-
-
-def _set_subject(message: EmailMessage, subject: str) -> None:
-    message["Subject"] = subject
-    if not subject.isascii():
-        # EmailMessage loses spaces between encoded words, or joins the words: CPython issues 92081, 144156.
-        del message["Subject"]
-        message.set_raw("Subject", Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n"))
 
 
 def _sync_folder(folder: Path) -> None:

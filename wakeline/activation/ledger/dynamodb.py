@@ -1,6 +1,6 @@
 """The ledger on DynamoDB: what a decision goes by is read first, and it is written only if none of that has changed.
 
-Every transaction checks the lease's fencing token. See docs/decisions/0013-versions-on-dynamodb.md.
+Every transaction checks the lease's fencing token. See docs/decisions/0014-versions-on-dynamodb.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -70,10 +70,11 @@ def decided_again(row: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
 def settled(outcome: Outcome, claimed_at_ms: int, answered_at_ms: int, attempts: int, key_ms: int) -> dict[str, Any]:
     """The columns that the ESP's answer sets. `key_ms` is how long the ESP knows a key again: 0 where it takes none."""
     match outcome:
-        case Accepted(provider_id):
+        case Accepted(provider_id, esp):
             return {
                 "state": SENT,
                 "reason": "",
+                "esp": esp,
                 "provider_id": provider_id,
                 "esp_accepted_at_ms": answered_at_ms,
             }
