@@ -13,19 +13,16 @@ from orchestration.configuration import settings
 from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
-from wakeline.archive.pausing import LanePause
+from wakeline.archive.leases import Leases
 from wakeline.archive.restoring import Restored, Restorer
 from wakeline.archive.store import Store
 from wakeline.archive.writing import archive_hours as write_hours
 from wakeline.clock import system_clock
-from wakeline.engines import open_database
-from wakeline.errors import ArchiveError
-from wakeline.pipeline.factory import lane_store
+from wakeline.engines import Database, open_database
+from wakeline.pipeline.factory import lane_store, open_ledger
 from wakeline.warehouse.client import connect
 
 ARCHIVE = dg.AssetKey("archive")
-
-_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 class ArchiveConfig(dg.Config):
@@ -62,19 +59,19 @@ def s3_resource() -> S3Resource:
 def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Resource) -> dg.MaterializeResult[None]:
     hours_back = config.hours_back or settings().archive.hours_back
     end_ms = system_clock() + HOUR_MS
-    with _parts(s3.get_client) as (client, store):
+    with _parts(s3.get_client) as (client, store), _open_database() as database:
         if not settings().archive.enabled:
             context.log.info("Nothing is archived: archive.enabled is false")
             return dg.MaterializeResult(metadata={"hours": 0})
         first_ms = end_ms - end_ms % HOUR_MS - hours_back * HOUR_MS
-        written = list(write_hours(client, store, first_ms, end_ms, context.log.info))
+        leases = _leases(database, context.run.run_id)
+        written = list(write_hours(client, store, leases, first_ms, end_ms, context.log.info))
     rows, size = sum(one.rows for one in written), sum(one.size for one in written)
     return dg.MaterializeResult(metadata={"hours": len(written), "rows": rows, "bytes": size, "archive": str(store)})
 
 
 @dg.op(description="Inserts what the archive has of some hours and landing lacks, or only says how much that is.")
 def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resource) -> None:
-    _require_alone(context.instance, context.run_id)
     first_ms, last_ms = hour_start(config.from_hour), hour_start(config.to_hour)
     with _parts(s3.get_client) as (client, store), _restorer(client, store, context) as restorer:
         restored = list(restorer.restore(first_ms, last_ms + HOUR_MS, config.dry_run))
@@ -117,21 +114,32 @@ def _parts(s3_client: Callable[[], Any]) -> Iterator[tuple[Client, Store]]:
 
 @contextmanager
 def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> Iterator[Restorer]:
+    with _open_database() as database:
+        yield Restorer(
+            client,
+            store,
+            open_begun_parts(database),
+            _leases(database, context.run_id),
+            open_ledger(database, 0),
+            settings().trusted_sources,
+            settings().double_opt_in,
+            settings().stream.name,
+            context.log.info,
+        )
+
+
+@contextmanager
+def _open_database() -> Iterator[Database]:
     database = open_database(settings())
-    lease_ms = round(settings().lane.lease_seconds * 1000)
-    pause = LanePause(lane_store(settings(), database), context.run_id, system_clock, lease_ms)
     try:
-        yield Restorer(client, store, open_begun_parts(database), pause, settings().stream.name, context.log.info)
+        yield database
     finally:
         database.dispose()
 
 
-def _require_alone(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Two restores at once could insert the same rows in parts of different shape, and so twice."""
-    runs = instance.get_runs(dg.RunsFilter(job_name="restore_hours", statuses=_AT_WORK))
-    for run in runs:
-        if run.run_id != run_id:
-            raise ArchiveError(f"Run {run.run_id} restores already; wait until it ends, or terminate it.")
+def _leases(database: Database, run_id: str) -> Leases:
+    lease_ms = round(settings().lane.lease_seconds * 1000)
+    return Leases(lane_store(settings(), database), run_id, system_clock, lease_ms)
 
 
 def _totals(restored: list[Restored]) -> dict[str, int]:

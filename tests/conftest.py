@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for the
     from support.dynamodb import DynamoServer
     from support.kafka import KafkaBroker
     from support.postgres import PostgresServer
+    from support.shipping import Arrivals, Served
     from support.warehouse import Site, WarehouseProcess
 
 
@@ -81,9 +82,36 @@ def postgres() -> Iterator["PostgresServer"]:
 def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoServer"]:
     """The server of the whole session; each test has a table of its own."""
     from support.dynamodb import open_dynamodb
-    from support.kinesis import CREDENTIALS
+    from support.ministack import CREDENTIALS
 
     with pytest.MonkeyPatch.context() as patch, open_dynamodb(tmp_path_factory.mktemp("dynamodb")) as server:
         for name, value in CREDENTIALS.items():
             patch.setenv(name.upper(), value)
         yield server
+
+
+@pytest.fixture(scope="module")
+def shipped_to(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Served"]:
+    """The collector that a module's tests ship to."""
+    from support.shipping import served_collector
+
+    with served_collector(tmp_path_factory.mktemp("collector")) as served:
+        yield served
+
+
+@pytest.fixture
+def arrivals(shipped_to: "Served") -> "Arrivals":
+    """What comes to that collector in this test."""
+    from support.shipping import Arrivals
+
+    return Arrivals(shipped_to)
+
+
+@pytest.fixture
+def shipping_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped_to: "Served") -> None:
+    """An empty working folder, with the collector's address and write key in the environment."""
+    from support.shipping import WRITE_KEY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAKELINE_COLLECTOR__WRITE_KEY", WRITE_KEY)
+    monkeypatch.setenv("WAKELINE_URL", shipped_to.url)

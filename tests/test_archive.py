@@ -4,6 +4,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from support.archiving import BUCKET, Archive, S3Server, open_s3
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, Hand
 from support.messages import Message, append, event, identify, track
@@ -16,9 +17,9 @@ from wakeline.archive.factory import open_store
 from wakeline.archive.hours import Hour, Version, hour_of, hour_start, read_versions, write_versions
 from wakeline.archive.s3 import Bucket
 from wakeline.archive.store import Folder, Store
-from wakeline.archive.writing import archive_hours
-from wakeline.errors import ArchiveError, ConfigError, WarehouseError
-from wakeline.settings import ArchiveSettings, Settings
+from wakeline.database import consent_stamps, consents, record_addresses, suppressions
+from wakeline.errors import ArchiveError, ConfigError, LeaseLostError, WarehouseError
+from wakeline.settings import ArchiveSettings, Settings, SourceSettings
 
 pytestmark = pytest.mark.stack
 
@@ -137,7 +138,7 @@ def test_an_hour_that_rows_come_late_for_is_written_again_and_no_other(site: Sit
 def test_hours_outside_of_the_bounds_are_left_alone(site: Site, archive: Archive) -> None:
     play_all(site)
     first_ms, end_ms = NOW_MS + HOUR_MS, NOW_MS + 3 * HOUR_MS
-    [written] = archive_hours(site.client, archive.store, first_ms, end_ms, archive.said.append)
+    [written] = archive.writing(first_ms, end_ms)
     assert written.hour.start_ms == NOW_MS + 2 * HOUR_MS
 
 
@@ -190,6 +191,30 @@ def test_a_writing_that_is_cut_off_leaves_the_old_file_or_the_new_one_and_is_don
     assert restored.archived == (len(FIRST) + 1 if at == "after the file" else len(FIRST))
     assert [one.rows for one in archive.write()] == [len(FIRST) + 1]
     assert_same_after(site, archive)
+
+
+def test_two_runs_do_not_write_at_once(site: Site, archive: Archive, folder: Path) -> None:
+    play_all(site)
+    first, second = archive.writing(), archive.writing()
+    next(first)
+    with pytest.raises(ArchiveError, match="Run write writes the archive or restores from it"):
+        next(second)
+    assert [one.rows for one in first] == [3]
+    assert archive.write() == []
+
+
+def test_a_run_that_was_paused_and_replaced_writes_nothing_more(site: Site, archive: Archive, folder: Path) -> None:
+    play_all(site)
+    first = archive.writing()
+    next(first)
+    before = files(folder)
+    site.clock.now_ms += LEASE_MS
+    lease = site.book.lanes.acquire_archive("run-8", site.clock(), LEASE_MS)
+    with pytest.raises(LeaseLostError):
+        next(first)
+    assert files(folder) == before
+    assert lease is not None
+    site.book.lanes.renew(lease, site.clock(), LEASE_MS)  # It was not taken from the one who has it now.
 
 
 # Restoring
@@ -274,7 +299,8 @@ def test_a_restore_that_is_cut_off_and_repeated_counts_everything_once(
     site.client.command("DROP TABLE IF EXISTS broken_view")
     assert len(BegunParts(site.engine).all()) == 1
     assert site.counts() != counts
-    archive.restore(NOW_MS + 2 * HOUR_MS)  # It is finished whatever hours are asked for.
+    archive.restore(NOW_MS + 3 * HOUR_MS)  # It is finished whatever hours are asked for.
+    assert BegunParts(site.engine).all() == []
     archive.restore()
     assert site.counts() == counts
     assert site.profiles() == profiles
@@ -380,6 +406,85 @@ def test_a_batch_that_a_lane_has_begun_is_left_to_it(site: Site, archive: Archiv
     assert (left.inserted, left.begun) == (0, len(FIRST))
     site.play([], RecordingEsp())
     assert site.counts()["landing"] == len(FIRST)
+
+
+SAID = [
+    identify("m1", user="ann", email="ann@example.com", marketing=True),
+    track("Unsubscribed", "m2", user="ann", purpose="marketing"),
+    {**track("Email Bounced", "m3", device="d1"), "context": {"traits": {"email": "Bob@example.com"}}},
+    {
+        "type": "identify",
+        "messageId": "m4",
+        "anonymousId": "hubspot-7",
+        "traits": {"email": "cleo@example.com"},
+        "properties": {"automated": True},
+    },
+    track("Product Viewed", "m1", user="ann"),
+]
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_what_people_said_comes_back_into_a_ledger_that_has_not_heard_it(
+    site: Site, folder: Path, landed: bool
+) -> None:
+    crm = {"crm": SourceSettings(write_keys=["a-write-key"], trusted=True)}
+    site.settings = site.settings.model_copy(update={"sources": crm})
+    archive = Archive(site, Folder(folder))
+    site.clock.now_ms = NOW_MS
+    with site.micro_batches(RecordingEsp()) as batches:
+        batches.stream.append([event(message, source="crm") for message in SAID])
+        site.work(batches)
+    heard = said(site)
+    assert [len(rows) for rows in heard] == [1, 1, 1, 1]
+    archive.write()
+    if not landed:
+        empty(site.client)
+    with site.engine.begin() as connection:
+        for table in SAID_TABLES:
+            connection.execute(sa.delete(table))
+    archive.restore(dry_run=True)
+    assert said(site) == [[], [], [], []]
+    archive.restore()
+    assert said(site) == heard
+
+
+SAID_TABLES = (consents, consent_stamps, suppressions, record_addresses)
+
+
+def said(site: Site) -> list[list[tuple[object, ...]]]:
+    """All that the ledger has heard."""
+    with site.engine.connect().execution_options(read_only=True) as connection:
+        return [sorted(map(tuple, connection.execute(sa.select(table)).all())) for table in SAID_TABLES]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_hour_is_not_restored_before_an_earlier_one_that_lanes_would_pass_over(
+    site: Site, archive: Archive, dry_run: bool
+) -> None:
+    play_all(site)
+    play(site, [{**message, "messageId": f"later-{message['messageId']}"} for message in FIRST], 4)
+    archive.write()
+    stream = site.settings.stream.name
+    empty(site.client)
+    third = NOW_MS + 4 * HOUR_MS
+    sentence = f"15 12:00 of '{stream}' cannot be restored before 2027-01-15 08:00 of '{stream}': landing lacks .* from"
+    with pytest.raises(ArchiveError, match=sentence):
+        archive.restore(third, dry_run=dry_run)
+    assert site.counts()["landing"] == 0
+    archive.restore(NOW_MS, NOW_MS + HOUR_MS)
+    with pytest.raises(ArchiveError, match="cannot be restored before 2027-01-15 10:00"):
+        archive.restore(third, dry_run=dry_run)
+    archive.restore(NOW_MS + HOUR_MS, dry_run=dry_run)
+    assert archive.restore(NOW_MS, dry_run=dry_run)
+
+
+def test_a_gap_that_the_archive_has_nothing_of_is_said(site: Site, archive: Archive) -> None:
+    play(site, FIRST, 0)
+    play(site, [track("Product Viewed", "m20", user="ann", product_id="p1")], 1)
+    assert [one.rows for one in archive.writing(NOW_MS + HOUR_MS)] == [1]
+    empty(site.client)
+    archive.restore()
+    assert any("are neither in landing nor in the archive; lanes go on behind them" in line for line in archive.said)
 
 
 def test_a_missing_file_is_named(site: Site, archive: Archive, folder: Path) -> None:

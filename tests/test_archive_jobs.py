@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 from support.archiving import BUCKET, open_s3
 from support.clocks import HOUR_MS, NOW_MS
-from support.kinesis import CREDENTIALS
 from support.messages import track
-from support.sending import RecordingEsp
+from support.ministack import CREDENTIALS
+from support.sending import LEASE_MS, RecordingEsp
 from support.warehouse import Site, empty, no_warnings
 
 from wakeline.clock import to_iso
@@ -114,9 +114,17 @@ def test_a_bucket_is_reached_through_dagster_s_own_resource(
     assert site.counts()["landing"] == len(MESSAGES)
 
 
-def test_a_second_restore_beside_one_that_runs_is_refused(site: Site, jobs: Any, instance: dg.DagsterInstance) -> None:
+def test_nothing_is_restored_or_archived_beside_a_run_that_does_either(
+    site: Site, jobs: Any, instance: dg.DagsterInstance
+) -> None:
+    site.play(MESSAGES, RecordingEsp())
+    lease = site.book.lanes.acquire_archive("run-7", site.clock(), LEASE_MS)
+    assert lease is not None
     hour = to_iso(NOW_MS)
-    run_config = {"ops": {"restore": {"config": {"from_hour": hour, "to_hour": hour}}}}
-    running = instance.create_run_for_job(jobs.restore_hours, run_config=run_config, status=dg.DagsterRunStatus.STARTED)
-    with pytest.raises(ArchiveError, match=f"Run {running.run_id} restores already"):
+    with pytest.raises(ArchiveError, match="Run run-7 writes the archive or restores from it; wait until it ends"):
         restore(jobs, instance, from_hour=hour, to_hour=hour)
+    with pytest.raises(ArchiveError, match="Run run-7 writes the archive"):
+        write(jobs, instance)
+    site.book.lanes.release(lease)
+    assert write(jobs, instance)["hours"] == 1
+    assert restore(jobs, instance, from_hour=hour, to_hour=hour).success

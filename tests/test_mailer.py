@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from support.clocks import NOW_MS
 from support.providers import MAIL
 from support.sending import RecordingEsp, alone
 

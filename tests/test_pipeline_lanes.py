@@ -10,7 +10,7 @@ from support.sending import LANE, LEASE_MS, Book, granted, intended
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.database import lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
-from wakeline.pipeline.lanes import LaneState, LaneStore, Lease
+from wakeline.pipeline.lanes import ARCHIVE, LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
 
@@ -23,6 +23,7 @@ WRITES: dict[str, Write] = {
     "begin": lambda book, lease: book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS),
     "commit": lambda book, lease: book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS),
     "renew": lambda book, lease: book.lanes.renew(lease, NOW_MS, LEASE_MS),
+    "note read": lambda book, lease: book.lanes.note_read(lease, NOW_MS),
     "redo": lambda book, lease: book.lanes.to_redo(lease),
     "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
@@ -61,6 +62,21 @@ def test_a_lane_is_held_by_one_run_until_its_lease_expires(book: Book) -> None:
     assert book.lanes.state(LANE).holder == "run-1"
     successor = book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS, LEASE_MS)
     assert successor == Lease(LANE, "run-2", lease.fencing_token + 1, 1)
+
+
+def test_the_lane_that_has_read_least_lately_says_when_the_stream_was_read(book: Book) -> None:
+    two = book.store(2)
+    leases = [lease for name in two.names() if (lease := two.acquire(name, "run", NOW_MS, LEASE_MS))]
+    assert two.last_read_ms() is None
+    two.note_read(leases[0], NOW_MS)
+    assert two.last_read_ms() == NOW_MS
+    two.commit(leases[1], {}, NOW_MS - 7, NOW_MS + LEASE_MS)
+    assert two.last_read_ms() == NOW_MS - 7
+    for lease in leases:
+        two.release(lease)
+    three = book.store(3)
+    assert three.acquire("2", "run", NOW_MS, LEASE_MS) is not None
+    assert three.last_read_ms() == NOW_MS - 7
 
 
 def test_a_lane_is_not_given_a_second_time_even_to_its_own_holder(book: Book) -> None:
@@ -332,6 +348,27 @@ def test_where_a_partition_begins_is_remembered_from_its_first_reading(book: Boo
     book.lanes.begin_at(lease, {3: 200, 4: 7})
     assert book.lanes.starts() == {3: 100, 4: 7}
     assert book.store(stream="another").starts() == {}
+
+
+def test_the_archive_is_held_by_one_run_beside_the_lanes_and_whatever_their_number(book: Book) -> None:
+    one, two = book.store(1), book.store(2)
+    first = one.acquire_archive("restore-1", NOW_MS, LEASE_MS)
+    assert first is not None
+    lane = held(one, "0", "run-1")
+    assert two.acquire_archive("restore-2", NOW_MS, LEASE_MS) is None
+    one.release(lane)
+    held(two, "1", "run-2")
+    one.renew(first, NOW_MS, LEASE_MS)
+    assert two.state(ARCHIVE).holder == "restore-1"
+    book.say(first, granted())
+    second = two.acquire_archive("restore-2", NOW_MS + LEASE_MS, LEASE_MS)
+    assert second is not None
+    assert second.fencing_token == first.fencing_token + 1
+    with pytest.raises(LeaseLostError):
+        book.say(first, granted())
+    two.release(second)
+    assert one.acquire_archive("restore-3", NOW_MS, LEASE_MS) is not None
+    assert (two.holders_so_far(), set(two.read_until())) == (3, {"0", "1"})
 
 
 def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:

@@ -572,3 +572,18 @@ def test_a_batch_is_bounded_by_the_settings_and_the_rest_waits_for_the_next(site
         results = [result for result in small.work(batches) if result.rows]
     assert sum(len(result.rows) for result in results) == 35
     assert all(len(result.rows) <= 10 for result in results)
+
+
+def test_a_lane_notes_that_it_reads_also_while_nothing_comes(site: Site) -> None:
+    with site.micro_batches(RecordingEsp()) as batches:
+        lease = site.hold(batches)
+        batches.recover(lease)
+        assert site.book.lanes.last_read_ms() is None
+        first = site.clock()
+        drained(batches, lease)
+        site.clock.now_ms += MINUTE_MS - 1
+        drained(batches, lease)
+        assert site.book.lanes.last_read_ms() == first
+        site.clock.now_ms += 1
+        drained(batches, lease)
+        assert site.book.lanes.last_read_ms() == site.clock()

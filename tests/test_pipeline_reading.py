@@ -106,8 +106,14 @@ def test_a_begun_batch_that_left_the_stream_is_an_error(stream: EmbeddedStream, 
 
 def test_a_begun_batch_that_reaches_beyond_the_streams_end_is_an_error(stream: EmbeddedStream) -> None:
     fill(stream, {0: 4})
-    with pytest.raises(StreamError, match="no longer holds offset 4, which is being redone"):
+    with pytest.raises(StreamError, match=r"gave nothing for 100 seconds from offset 4 of partition 0 on"):
         read_ranges(stream, {0: (2, 6)})
+
+
+def test_a_begun_batch_is_read_again_in_its_own_order_whatever_one_read_brings(stream: EmbeddedStream) -> None:
+    fill(stream, {0: 3, 1: 900, 2: 4})
+    records = read_ranges(stream, {2: (1, 3), 0: (2, 2), 1: (0, 850)})
+    assert places(records) == [(2, 1), (2, 2), *((1, offset) for offset in range(850))]
 
 
 def test_a_range_reaches_over_offsets_that_a_broker_left_out() -> None:

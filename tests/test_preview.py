@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -11,14 +12,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.mailing import PERSON, ROOT, Hrefs, Postbox
+from support.mailing import CAMPAIGNS, PERSON, ROOT, Hrefs, Postbox
 
-from wakeline.activation.links import CLICK_PATH, PIXEL_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
+from wakeline.activation.links import CLICK_PATH, CONFIRM_PATH, PIXEL_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
 from wakeline.activation.tokens import Open, OptOut, Tokens
+from wakeline.clock import system_clock
 from wakeline.collector.images import GIF
 from wakeline.errors import ConfigError, WakelineError
 from wakeline.preview import cli
-from wakeline.settings import CONFIG_VARIABLE, load_secrets
+from wakeline.preview.mails import Material, addressed, chosen_campaign, render
+from wakeline.settings import CONFIG_VARIABLE, load_secrets, load_settings
+
+PREVIEW = CAMPAIGNS["abandoned_cart"].preview
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def test_the_browser_is_shown_the_file(data: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_not_there_is_named_with_what_is(data: Path) -> None:
-    with pytest.raises(ConfigError, match="no campaign 'cart'; known are abandoned_cart, category_dwell, order_conf"):
+    with pytest.raises(ConfigError, match="no campaign 'cart'; known are abandoned_cart, category_dwell, "):
         preview("cart")
     with pytest.raises(ConfigError, match="'abandoned_cart' has no variant 'short'; it has none"):
         preview("abandoned_cart", "--variant", "short")
@@ -137,6 +142,17 @@ def test_a_test_mail_goes_to_the_address_that_was_typed_and_says_what_it_is(data
     assert text is not None
     assert "to me@example.com." in text.get_content()
     assert said == f"Sent to me@example.com as {mail['X-Wakeline-Key']}: {mail['Subject']}\n"
+
+
+def test_a_provider_is_told_of_the_tester_and_not_of_the_person(data: Path) -> None:
+    drawn_for = Material({"profile_id": "user:ann", "email": "ann@example.com", "first_name": "Ann"}, {})
+    made_of = addressed(drawn_for, "Me@example.com")
+    assert (made_of.profile_id, made_of.contact["first_name"]) == ("email:me@example.com", "Ann")
+    settings = load_settings()
+    mail = render(
+        settings, chosen_campaign(settings, "abandoned_cart"), replace(made_of, context=PREVIEW), "", "0", int
+    )
+    assert (mail.to, mail.profile_id) == ("Me@example.com", "email:me@example.com")
 
 
 def test_a_test_mail_touches_nothing_but_the_esp_and_can_be_sent_again(data: Path) -> None:
@@ -168,7 +184,7 @@ def test_a_test_mail_without_an_address_is_wrong_usage(data: Path) -> None:
 def test_what_the_esp_refuses_is_said(data: Path) -> None:
     data.mkdir()
     (data / "outbox").touch()
-    with pytest.raises(WakelineError, match=r"The ESP 'outbox' has not accepted the mail: .*outbox cannot be written"):
+    with pytest.raises(WakelineError, match=r"not accepted by outbox: .*outbox cannot be written"):
         send_test("abandoned_cart", "--to", "me@example.com")
 
 
@@ -198,6 +214,15 @@ def test_the_one_click_header_of_a_test_mail_opts_nobody_out(postbox: Postbox, d
     send_test("abandoned_cart", "--to", "me@example.com")
     address = sent(data)["List-Unsubscribe"].strip("<>")
     assert postbox.call("POST", address, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert postbox.records() == []
+
+
+def test_the_confirmation_of_a_test_mail_confirms_nothing(postbox: Postbox, data: Path) -> None:
+    send_test("confirm_opt_in", "--to", "me@example.com")
+    [url] = (link for link in links(data) if CONFIRM_PATH in link)
+    postbox.clock.now_ms = system_clock()
+    assert "Do you want our emails?" in postbox.call("GET", url, headers=PERSON).text
+    assert "Nothing was confirmed" in postbox.call("POST", url, headers=PERSON).text
     assert postbox.records() == []
 
 

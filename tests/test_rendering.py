@@ -214,6 +214,48 @@ def test_the_mail_in_the_browser_has_the_same_button() -> None:
     assert "https://events.example.com/v1/confirm?t=again" in Elements(html).addresses["href"]
 
 
+STRANGE = [
+    "https://evil.example/shop",
+    "HTTPS://evil.example",
+    "//evil.example/x.png",
+    "\\\\evil.example",
+    " https:evil.example",
+    "https:\\\\evil.example",
+    "ht\ntps://evil.example",
+    "h\x00ttps://evil.example",
+    "https://evil.example\\@shop.example.com/",
+    "https://shop.example.com@evil.example/",
+    "https://shop.example.com.evil.example/",
+    "https://shop.example.com:x@evil.example",
+    "https://[",
+    "Your account is locked: https://evil.example/unlock",
+]
+
+
+@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("address", STRANGE)
+def test_an_address_of_a_strange_host_that_an_event_named_stands_nowhere_in_a_mail(name: str, address: str) -> None:
+    context = copy.deepcopy(CAMPAIGNS[name].preview)
+    for product in [*context["products"], *context["recommendations"]]:
+        product.update(name=address, url=address, image_url=address)
+    mail = renderer().render(name, KEY, {**ADA, "first_name": address}, context)
+    for text in (mail.html, mail.text, mail.subject):
+        assert "evil.example" not in text
+    sources = Elements(mail.html).addresses["src"]
+    assert {urlsplit(source).hostname for source in sources} == {"events.example.com"}
+    view = renderer().render_view(name, KEY, ADA, context, sign)
+    assert "evil.example" not in view
+
+
+def test_addresses_of_our_hosts_and_those_that_a_template_names_stay() -> None:
+    text = '<a href="{{ context.own }}">a</a> <a href="https://elsewhere.example/x">b</a> {{ context.of[0].note }}'
+    context = {"own": "https://shop.example.com/bags?from=https://other.example", "of": [{"note": "http 2: fine"}]}
+    mail = render_text(text, context)
+    assert "shop.example.com/bags?from=https://other.example" in mail.text
+    assert "https://elsewhere.example/x?utm" in mail.html
+    assert "http 2: fine" in mail.text
+
+
 def test_a_missing_variable_names_campaign_place_and_variable() -> None:
     context = {name: value for name, value in CAMPAIGNS["category_dwell"].preview.items() if name != "category"}
     with pytest.raises(

@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.shipping import WRITE_KEY, Arrivals, Served, combined, served_collector, until
+from support.shipping import Arrivals, combined, until
 
 from wakeline.errors import WakelineError
 from wakeline.play.batching import Batch
@@ -25,23 +24,7 @@ from wakeline.shipping.messages import Rules, page_message
 from wakeline.shipping.position_file import PositionFile, default_position_file
 from wakeline.shipping.shipper import Shipper
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_collector(tmp_path_factory.mktemp("collector")) as served:
-        yield served
-
-
-@pytest.fixture
-def collector(running: Served) -> Arrivals:
-    return Arrivals(running)
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Served) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WAKELINE_COLLECTOR__WRITE_KEY", WRITE_KEY)
-    monkeypatch.setenv("WAKELINE_URL", running.url)
+pytestmark = pytest.mark.usefixtures("shipping_workplace")
 
 
 def run(*arguments: str) -> Result:
@@ -64,28 +47,28 @@ def append(path: Path, *lines: str) -> None:
         file.write("".join(lines))
 
 
-def test_page_views_arrive_and_a_second_run_sends_only_what_is_new(tmp_path: Path, collector: Arrivals) -> None:
+def test_page_views_arrive_and_a_second_run_sends_only_what_is_new(tmp_path: Path, arrivals: Arrivals) -> None:
     log = tmp_path / "access.log"
     write(log, combined("/first"), combined("/logo.png", second=1), combined("/second", second=2))
     assert counts(run(str(log), "--json")) == {"lines": 3, "sent": 2, "skipped": 1, "rejected": 0}
     append(log, combined("/third", second=3))
     assert counts(run(str(log), "--json")) == {"lines": 1, "sent": 1, "skipped": 0, "rejected": 0}
     assert counts(run(str(log), "--json"))["lines"] == 0
-    assert collector.paths() == ["/first", "/second", "/third"]
-    assert {message["context"]["ip"] for message in collector.messages()} == {"203.0.113.0"}
+    assert arrivals.paths() == ["/first", "/second", "/third"]
+    assert {message["context"]["ip"] for message in arrivals.messages()} == {"203.0.113.0"}
 
 
-def test_a_file_read_again_under_another_name_sends_the_same_ids(tmp_path: Path, collector: Arrivals) -> None:
+def test_a_file_read_again_under_another_name_sends_the_same_ids(tmp_path: Path, arrivals: Arrivals) -> None:
     write(tmp_path / "access.log", *(combined(f"/{number}", second=number % 60) for number in range(250)))
     assert run("access.log").exit_code == 0
     (tmp_path / "access.log").rename(tmp_path / "old.log")
     assert run("old.log").exit_code == 0
-    ids = [message["messageId"] for message in collector.messages()]
+    ids = [message["messageId"] for message in arrivals.messages()]
     assert len(ids) == 500
     assert len(set(ids)) == 250
 
 
-def test_bad_lines_are_kept_with_number_and_reason_and_stop_nothing(tmp_path: Path, collector: Arrivals) -> None:
+def test_bad_lines_are_kept_with_number_and_reason_and_stop_nothing(tmp_path: Path, arrivals: Arrivals) -> None:
     log = tmp_path / "access.log"
     log.write_bytes(combined("/a").encode() + b"what is this\n" + b"\xff\xfe\n" + combined("/b", second=1).encode())
     assert counts(run(str(log), "--json", "--state", "state.json")) == {
@@ -98,7 +81,7 @@ def test_bad_lines_are_kept_with_number_and_reason_and_stop_nothing(tmp_path: Pa
     assert [(row["line"], row["text"]) for row in rejected] == [(2, "what is this"), (3, "\\xff\\xfe")]
     assert "neither in the combined" in rejected[0]["reason"]
     assert rejected[1]["reason"] == "it is not UTF-8"
-    assert collector.paths() == ["/a", "/b"]
+    assert arrivals.paths() == ["/a", "/b"]
 
 
 def test_the_summary_says_where_the_rejected_lines_are(tmp_path: Path) -> None:
@@ -108,18 +91,18 @@ def test_the_summary_says_where_the_rejected_lines_are(tmp_path: Path) -> None:
     assert "state.json.rejected" in result.stderr
 
 
-def test_busy_answers_are_tried_again(tmp_path: Path, collector: Arrivals) -> None:
+def test_busy_answers_are_tried_again(tmp_path: Path, arrivals: Arrivals) -> None:
     write(tmp_path / "access.log", combined("/patient"))
-    collector.served.refusals.extend([503, 429])
+    arrivals.served.refusals.extend([503, 429])
     result = run("access.log", "--json")
     assert counts(result)["sent"] == 1
     assert result.stderr.count("does not take events (503 Service Unavailable") == 1
     assert result.stderr.count("takes events again") == 1
-    assert collector.paths() == ["/patient"]
-    assert collector.served.refusals == []
+    assert arrivals.paths() == ["/patient"]
+    assert arrivals.served.refusals == []
 
 
-def test_json_lines_fields_and_cookies_are_read(tmp_path: Path, collector: Arrivals) -> None:
+def test_json_lines_fields_and_cookies_are_read(tmp_path: Path, arrivals: Arrivals) -> None:
     line = {
         "t": 1_795_509_000,
         "status": 200,
@@ -130,16 +113,16 @@ def test_json_lines_fields_and_cookies_are_read(tmp_path: Path, collector: Arriv
     write(tmp_path / "access.json", json.dumps(line) + "\n")
     names = ("--field", "time=t", "--user-field", "user.id", "--anonymous-field", "cookie:wl")
     assert counts(run("access.json", "--format", "json", "--json", *names))["sent"] == 1
-    (message,) = collector.messages()
+    (message,) = arrivals.messages()
     assert (message["userId"], message["anonymousId"], message["properties"]) == ("42", "abc", {"path": "/json"})
 
 
-def test_a_wrong_key_is_a_sentence_and_nothing_is_remembered(tmp_path: Path, collector: Arrivals) -> None:
+def test_a_wrong_key_is_a_sentence_and_nothing_is_remembered(tmp_path: Path, arrivals: Arrivals) -> None:
     write(tmp_path / "access.log", combined("/kept"))
     with pytest.raises(WakelineError, match="refused the write key"):
         run("access.log", "--write-key", "wrong")
     assert counts(run("access.log", "--json"))["sent"] == 1
-    assert collector.paths() == ["/kept"]
+    assert arrivals.paths() == ["/kept"]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +278,7 @@ def test_following_says_when_lines_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.stack
 def test_the_process_follows_until_it_is_told_to_stop_and_goes_on_at_the_next_start(
-    tmp_path: Path, collector: Arrivals, number: signal.Signals
+    tmp_path: Path, arrivals: Arrivals, number: signal.Signals
 ) -> None:
     log = tmp_path / "access.log"
     write(log, combined("/1"))
@@ -310,9 +293,9 @@ def test_the_process_follows_until_it_is_told_to_stop_and_goes_on_at_the_next_st
     for expected in (["/1", "/2"], ["/1", "/2", "/3", "/4"]):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
-            until(lambda wanted=expected[:-1]: collector.paths() == wanted)
+            until(lambda wanted=expected[:-1]: arrivals.paths() == wanted)
             append(log, combined(expected[-1], second=len(expected)))
-            until(lambda wanted=expected: collector.paths() == wanted)
+            until(lambda wanted=expected: arrivals.paths() == wanted)
             process.send_signal(number)
             told, _ = process.communicate()
         finally:

@@ -1,14 +1,14 @@
 """What the collector refuses: which line is to blame, or the whole set-up."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from support.clocks import Hand
-from support.shipping import WRITE_KEY, Arrivals, Served, combined, served_collector
+from support.shipping import Arrivals, combined
 
 from wakeline.errors import WakelineError
 from wakeline.play.batching import Batch
@@ -18,23 +18,7 @@ from wakeline.shipping import cli
 from wakeline.shipping.refusals import MAX_MESSAGE_BYTES, RefusedBatchError, deliver_in_parts
 from wakeline.shipping.transport import Carrier
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_collector(tmp_path_factory.mktemp("collector")) as served:
-        yield served
-
-
-@pytest.fixture
-def collector(running: Served) -> Arrivals:
-    return Arrivals(running)
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Served) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WAKELINE_COLLECTOR__WRITE_KEY", WRITE_KEY)
-    monkeypatch.setenv("WAKELINE_URL", running.url)
+pytestmark = pytest.mark.usefixtures("shipping_workplace")
 
 
 def ship(*arguments: str) -> Result:
@@ -62,49 +46,49 @@ def write(*lines: str) -> None:
     Path("access.log").write_text("".join(lines), encoding="utf-8")
 
 
-def test_a_request_line_that_makes_a_message_too_large_is_rejected_and_the_next_is_sent(collector: Arrivals) -> None:
+def test_a_request_line_that_makes_a_message_too_large_is_rejected_and_the_next_is_sent(arrivals: Arrivals) -> None:
     write(combined("/a"), caddy(f"/{'x' * 150_000}"), combined("/b", second=1))
     told = json.loads(ship().stdout)
     assert (told["lines"], told["sent"], told["rejected"]) == (3, 2, 1)
     (row,) = rejected()
     assert row["line"] == 2
     assert row["reason"].endswith(f"bytes, more than {MAX_MESSAGE_BYTES}")
-    assert collector.paths() == ["/a", "/b"]
+    assert arrivals.paths() == ["/a", "/b"]
 
 
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_batch_that_is_refused_is_sent_in_parts_until_the_line_to_blame_is_left(
-    collector: Arrivals, status: int
+    arrivals: Arrivals, status: int
 ) -> None:
     write(*(combined(f"/{number}", second=number) for number in range(4)))
     # All four, the first two and the first alone are refused; the empty batch after each is taken.
-    collector.served.refusals.extend([status, 200, status, 200, status, 200])
+    arrivals.served.refusals.extend([status, 200, status, 200, status, 200])
     told = json.loads(ship().stdout)
     assert (told["lines"], told["sent"], told["rejected"]) == (4, 3, 1)
     (row,) = rejected()
     assert row["line"] == 1
     assert f"the collector refused it ({status} " in row["reason"]
-    assert collector.paths() == ["/1", "/2", "/3"]
+    assert arrivals.paths() == ["/1", "/2", "/3"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 415])
-def test_when_the_whole_set_up_is_wrong_no_line_is_to_blame(collector: Arrivals, status: int) -> None:
+def test_when_the_whole_set_up_is_wrong_no_line_is_to_blame(arrivals: Arrivals, status: int) -> None:
     write(combined("/kept"))
-    collector.served.refusals.extend([status, status])
+    arrivals.served.refusals.extend([status, status])
     with pytest.raises(WakelineError, match=f"refused .*{status}"):
         ship()
-    collector.served.refusals.clear()
+    arrivals.served.refusals.clear()
     assert not Path("state.json").exists()
     assert json.loads(ship().stdout)["sent"] == 1
-    assert collector.paths() == ["/kept"]
+    assert arrivals.paths() == ["/kept"]
 
 
 @pytest.mark.parametrize("status", [401, 404, 415])
 def test_answers_about_the_set_up_never_reject_a_line_though_the_next_attempt_would_succeed(
-    collector: Arrivals, status: int
+    arrivals: Arrivals, status: int
 ) -> None:
     write(combined("/kept"))
-    collector.served.refusals.append(status)
+    arrivals.served.refusals.append(status)
     with pytest.raises(WakelineError, match=f"refused .*{status}"):
         ship()
     assert not Path("state.json.rejected").exists()
@@ -161,28 +145,28 @@ def page(**told: Any) -> dict[str, Any]:
     return {"type": "page", "userId": "u", **told}
 
 
-def test_a_message_on_stdin_that_is_too_large_is_named_and_nothing_is_sent(collector: Arrivals) -> None:
+def test_a_message_on_stdin_that_is_too_large_is_named_and_nothing_is_sent(arrivals: Arrivals) -> None:
     with pytest.raises(WakelineError, match=r"Line 2 is larger than 250,000 bytes \(300,\d+\).*Nothing was sent"):
         send(page(), page(properties={"title": "x" * 300_000}))
-    assert collector.messages() == []
+    assert arrivals.messages() == []
 
 
-def test_a_message_on_stdin_that_is_nested_too_deeply_is_named_and_nothing_is_sent(collector: Arrivals) -> None:
+def test_a_message_on_stdin_that_is_nested_too_deeply_is_named_and_nothing_is_sent(arrivals: Arrivals) -> None:
     deep = json.loads("[" * 300 + "]" * 300)
     with pytest.raises(WakelineError, match="Line 2 cannot be sent as JSON"):
         send(page(), page(properties={"deep": deep}))
-    assert collector.messages() == []
+    assert arrivals.messages() == []
 
 
-def test_a_message_on_stdin_that_the_collector_refuses_is_named(collector: Arrivals) -> None:
+def test_a_message_on_stdin_that_the_collector_refuses_is_named(arrivals: Arrivals) -> None:
     # Both are refused, then the second alone; the empty batch after each is taken.
-    collector.served.refusals.extend([400, 200, 200, 400, 200])
+    arrivals.served.refusals.extend([400, 200, 200, 400, 200])
     with pytest.raises(WakelineError, match=r"refused line 2 \(400 .*It has 1 of 2 messages, those before this one"):
         send(page(name="first"), page(name="second"))
-    assert collector.served.refusals == []
+    assert arrivals.served.refusals == []
 
 
-def test_the_one_message_of_the_options_is_called_so(collector: Arrivals) -> None:
-    collector.served.refusals.extend([413, 200])
+def test_the_one_message_of_the_options_is_called_so(arrivals: Arrivals) -> None:
+    arrivals.served.refusals.extend([413, 200])
     with pytest.raises(WakelineError, match=r"The collector refused the message \(413 "):
         CliRunner(catch_exceptions=False).invoke(cli.send, ["page", "--user", "u"])

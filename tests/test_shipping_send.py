@@ -3,38 +3,20 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from support.clocks import NOW_MS
 from support.messages import record
-from support.shipping import WRITE_KEY, Arrivals, Served, served_collector
+from support.shipping import Arrivals
 
 from wakeline.errors import WakelineError
 from wakeline.pipeline.classify import classify
 from wakeline.shipping import cli
 from wakeline.shipping.sending import Told, build_message, event_time_ms, pairs
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_collector(tmp_path_factory.mktemp("collector")) as served:
-        yield served
-
-
-@pytest.fixture
-def collector(running: Served) -> Arrivals:
-    return Arrivals(running)
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Served) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WAKELINE_COLLECTOR__WRITE_KEY", WRITE_KEY)
-    monkeypatch.setenv("WAKELINE_URL", running.url)
+pytestmark = pytest.mark.usefixtures("shipping_workplace")
 
 
 def send(*arguments: str, stdin: str | bytes = "") -> Result:
@@ -42,7 +24,7 @@ def send(*arguments: str, stdin: str | bytes = "") -> Result:
     return CliRunner(catch_exceptions=False).invoke(cli.send, arguments, input=stdin)
 
 
-def test_an_order_arrives_as_it_was_told(collector: Arrivals) -> None:
+def test_an_order_arrives_as_it_was_told(arrivals: Arrivals) -> None:
     result = send(
         *("track", "Order Completed", "--user", "42", "--timestamp", "2026-11-24T09:30:00Z", "--message-id", "order-7"),
         *("--property", "total:=9.90", "--property", "coupon=SPRING", "--property", 'products:=[{"product_id": "p1"}]'),
@@ -50,7 +32,7 @@ def test_an_order_arrives_as_it_was_told(collector: Arrivals) -> None:
     )
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"accepted": 1, "message_ids": ["order-7"]}
-    (message,) = collector.messages()
+    (message,) = arrivals.messages()
     assert message == {
         "type": "track",
         "messageId": "order-7",
@@ -73,9 +55,9 @@ def test_an_order_arrives_as_it_was_told(collector: Arrivals) -> None:
         (["alias", "--previous", "old"], {"previousId": "old"}),
     ],
 )
-def test_every_type_keeps_the_contract(collector: Arrivals, arguments: list[str], expected: dict[str, Any]) -> None:
+def test_every_type_keeps_the_contract(arrivals: Arrivals, arguments: list[str], expected: dict[str, Any]) -> None:
     assert send(*arguments, "--user", "42").exit_code == 0
-    (message,) = collector.messages()
+    (message,) = arrivals.messages()
     assert {
         name: message[name] for name in message.keys() & {"name", "properties", "traits", "groupId", "previousId"}
     } == expected
@@ -84,32 +66,32 @@ def test_every_type_keeps_the_contract(collector: Arrivals, arguments: list[str]
     assert (row.status, row.user_id) == ("accepted", "42")
 
 
-def test_messages_on_stdin_are_sent_whole_and_in_batches(collector: Arrivals) -> None:
+def test_messages_on_stdin_are_sent_whole_and_in_batches(arrivals: Arrivals) -> None:
     messages = [{"type": "track", "event": "E", "userId": "u", "n": number} for number in range(250)]
     messages[7]["messageId"] = "seven"
     result = send("-", "--json", stdin="\n".join(json.dumps(message) for message in messages) + "\n\n")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["accepted"]) == (0, 250)
     assert told["message_ids"][7] == "seven"
-    arrived = {message["n"]: message["messageId"] for message in collector.messages()}
+    arrived = {message["n"]: message["messageId"] for message in arrivals.messages()}
     assert [arrived[number] for number in range(250)] == told["message_ids"]
     assert len(set(told["message_ids"])) == 250
 
 
-def test_nothing_on_stdin_is_nothing_to_send(collector: Arrivals) -> None:
+def test_nothing_on_stdin_is_nothing_to_send(arrivals: Arrivals) -> None:
     assert json.loads(send("-", "--json").stdout) == {"accepted": 0, "message_ids": []}
-    assert collector.messages() == []
+    assert arrivals.messages() == []
 
 
-def test_busy_answers_are_tried_again_with_the_same_id(collector: Arrivals) -> None:
-    collector.served.refusals.extend([503, 429])
+def test_busy_answers_are_tried_again_with_the_same_id(arrivals: Arrivals) -> None:
+    arrivals.served.refusals.extend([503, 429])
     result = send("page", "--anonymous", "a1")
     assert result.exit_code == 0
     assert "The collector accepted 1 of 1 messages." in result.stdout
-    assert len(collector.messages()) == 1
+    assert len(arrivals.messages()) == 1
 
 
-def test_an_end_by_ctrl_c_is_told_apart(collector: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_by_ctrl_c_is_told_apart(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "\n".join(json.dumps({"type": "page", "userId": "u"}) for _ in range(150))
     pacer = cli.system_pacer
 
@@ -120,7 +102,7 @@ def test_an_end_by_ctrl_c_is_told_apart(collector: Arrivals, monkeypatch: pytest
     monkeypatch.setattr(cli, "system_pacer", interrupted)
     result = send("-", "--json", stdin=lines)
     assert (result.exit_code, json.loads(result.stdout)) == (130, {"accepted": 0, "message_ids": []})
-    assert collector.messages() == []
+    assert arrivals.messages() == []
 
 
 @pytest.mark.parametrize(
@@ -145,11 +127,11 @@ def test_an_end_by_ctrl_c_is_told_apart(collector: Arrivals, monkeypatch: pytest
     ],
 )
 def test_what_cannot_work_is_a_sentence_and_nothing_is_sent(
-    collector: Arrivals, arguments: list[str], stdin: str, sentence: str
+    arrivals: Arrivals, arguments: list[str], stdin: str, sentence: str
 ) -> None:
     with pytest.raises(WakelineError, match=sentence):
         send(*arguments, stdin=stdin)
-    assert collector.messages() == []
+    assert arrivals.messages() == []
 
 
 def test_options_of_one_message_do_not_go_with_stdin() -> None:

@@ -295,7 +295,9 @@ def test_a_start_that_was_never_given_out_is_refused_and_not_waited_for(maker: M
     stream.append([(a_key_of(maker, 1), b"1")])
     maker.landed(read_on(stream, starts, 1))
     beyond = {1: starts[1] + 7}
-    for refused in (lambda: stream.verify(beyond), lambda: refusal_of_read(stream, beyond)):
+    # Where only landing knows of offsets, it is what counts, and not what was committed.
+    verified = [lambda: stream.verify(beyond)] if maker.counts else []
+    for refused in (*verified, lambda: refusal_of_read(stream, beyond)):
         with pytest.raises(StreamError, match=f"Partition 1 of the event stream .*{starts[1] + 7} is the next to"):
             refused()
     # The refusal does not spoil what comes after it.

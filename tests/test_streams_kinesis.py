@@ -24,6 +24,7 @@ from wakeline.clock import system_clock
 from wakeline.errors import EventRefusedError, StreamError, StreamFullError, WarehouseError
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.reading import read_ranges
 from wakeline.settings import KinesisSettings, Settings, StreamSettings, WarehouseSettings
 from wakeline.streams.factory import open_stream
 from wakeline.streams.kinesis import KinesisStream
@@ -472,6 +473,33 @@ def test_an_expired_iterator_is_renewed_where_it_stood(site: Site) -> None:
     assert refusing.left == 0
 
 
+def test_a_begun_batch_is_read_again_however_many_empty_pages_lie_before_it(site: Site) -> None:
+    passing, empty = Passing(), EmptyPages(200)
+    stream = site.open(passing.waiting(), prepare=empty.hook)
+    stream.append(numbered(0, 5))
+    assert events_of(read_ranges(stream, {0: (0, 3)})) == numbered(0, 3)
+    assert empty.left == 0
+
+
+class EmptyPages:
+    """The first `times` pages bring nothing and lead no further, as on the way to an event that lies far off."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def hook(self, client: Any) -> None:
+        client.meta.events.register("provide-client-params.kinesis.GetRecords", self._note)
+        client.meta.events.register("after-call.kinesis.GetRecords", self._empty)
+
+    def _note(self, params: dict[str, Any], **_: Any) -> None:
+        self._iterator = params["ShardIterator"]
+
+    def _empty(self, parsed: dict[str, Any], **_: Any) -> None:
+        if self.left > 0:
+            self.left -= 1
+            parsed |= {"Records": [], "NextShardIterator": self._iterator, "MillisBehindLatest": HOUR_MS}
+
+
 def test_a_shard_is_asked_no_more_often_than_the_settings_say(site: Site) -> None:
     passing, counting = Passing(), Refused("GetRecords", 0, "")
     stream = site.open(passing.waiting(), prepare=counting.hook)
@@ -550,6 +578,7 @@ def test_a_partition_that_does_not_exist_is_named(site: Site) -> None:
 
 # Retention
 
+RETENTION_MS = 24 * HOUR_MS
 KEPT = Look(held=True, unread_at_ms=NOW_MS - 20 * HOUR_MS, behind_ms=0, ended=False)
 
 
@@ -564,15 +593,24 @@ KEPT = Look(held=True, unread_at_ms=NOW_MS - 20 * HOUR_MS, behind_ms=0, ended=Fa
     ids=["the last one is kept", "nothing is unread", "the next one is young", "the next one's clock is ahead"],
 )
 def test_processing_goes_on_where_nothing_can_have_expired_or_reading_was_alive(look: Look) -> None:
-    require_kept("events", 3, look, NOW_MS)
+    for last_read_ms in (None, NOW_MS, NOW_MS - RETENTION_MS + STALLED_MS):
+        require_kept("events", 3, look, NOW_MS, RETENTION_MS, last_read_ms)
+    require_kept("events", 3, KEPT, NOW_MS, RETENTION_MS, NOW_MS - 2 * RETENTION_MS)
+
+
+@pytest.mark.parametrize("unread_at_ms", [None, NOW_MS])
+def test_a_standstill_as_long_as_the_retention_tells_of_lost_ones_whatever_came_since(unread_at_ms: int | None) -> None:
+    look = replace(KEPT, held=False, unread_at_ms=unread_at_ms)
+    with pytest.raises(StreamError, match=r"partition 3 no longer .* read the stream for 23\.5 hours of the 24 that"):
+        require_kept("events", 3, look, NOW_MS, RETENTION_MS, NOW_MS - RETENTION_MS + STALLED_MS // 2)
 
 
 def test_what_waited_behind_an_expired_event_tells_of_lost_ones() -> None:
     look = replace(KEPT, held=False, unread_at_ms=NOW_MS - 20 * HOUR_MS)
     with pytest.raises(StreamError, match=r"'events' unprocessed: partition 3 .* 20\.0 hours\. Restore .*stream\.name"):
-        require_kept("events", 3, look, NOW_MS)
+        require_kept("events", 3, look, NOW_MS, RETENTION_MS, NOW_MS)
     with pytest.raises(StreamError):
-        require_kept("events", 3, replace(look, unread_at_ms=NOW_MS - STALLED_MS - 1), NOW_MS)
+        require_kept("events", 3, replace(look, unread_at_ms=NOW_MS - STALLED_MS - 1), NOW_MS, RETENTION_MS, NOW_MS)
 
 
 LINE = {
@@ -634,7 +672,24 @@ def test_events_that_expired_unprocessed_stop_processing(site: Site) -> None:
     with pytest.raises(StreamError, match=r"partition 0 no longer holds the last processed event.* 2\.0 hours"):
         stream.verify({0: 2})
     clock.now_ms -= HOUR_MS + MINUTE_MS
-    stream.verify({0: 2})
+    stream.verify({0: 2}, clock())
+    with pytest.raises(StreamError, match=r"nobody has read the stream for 25\.0 hours of the 24 that it keeps"):
+        stream.verify({0: 2}, clock() - 25 * HOUR_MS)
+
+
+def test_what_landing_holds_is_what_must_go_on_whatever_was_committed(site: Site) -> None:
+    expired = Expired()
+    stream = site.open(prepare=expired.hook)
+    stream.append(numbered(0, 5))
+    site.landed.add(read_on(stream, {0: 0}, 5)[:3])
+    expired.values = {b"0", b"1"}
+    # Landing is ahead: a restore went on where the lanes had been, or a run ended before it committed.
+    stream.verify({0: 1}, 0)
+    # Landing is behind: it came from a backup, and the rest is read again.
+    stream.verify({0: 5}, 0)
+    site.landed.records.clear()
+    with pytest.raises(StreamError, match="landing does not hold the event before it"):
+        stream.verify({0: 5}, 0)
 
 
 def test_a_shard_that_left_the_list_must_have_been_read(changing: Site) -> None:
@@ -647,8 +702,9 @@ def test_a_shard_that_left_the_list_must_have_been_read(changing: Site) -> None:
     expired.shards = {shard_id(0)}
     observer = changing.open(prepare=expired.hook)
     observer.verify(committed)
+    del landed.records[2], landed.records[3]
     with pytest.raises(StreamError, match="the shard of partition 0 was closed and expired"):
-        observer.verify({0: committed[0], 1: committed[1]})
+        observer.verify(landed.committed())
 
 
 def test_a_closed_shard_whose_events_are_all_gone_must_have_been_read(changing: Site) -> None:

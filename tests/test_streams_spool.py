@@ -146,6 +146,73 @@ def test_a_full_spool_takes_nothing_and_says_when_to_come_again_and_why(place: P
     assert place.events() == numbered(0, 11)
 
 
+def test_while_the_disk_is_too_full_to_forget_them_events_are_not_sent_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.open()
+    place.go_down()
+    stream.append(numbered(0, 10))
+    tries = full_disk(monkeypatch, "retain")
+    place.come_back()
+    await_that("it has tried to forget them three times", lambda: len(tries) >= 3, 10)
+    assert place.events() == numbered(0, 10)
+    stream.append(numbered(10, 11))  # Nothing waits: the broker takes it at once.
+    assert place.events() == numbered(0, 11)
+    tries.stop()
+    await_that("the file is empty", lambda: waiting(place.path) == 0, 10)
+    place.close(stream)
+    again = place.open()
+    place.await_drained(again)
+    assert place.events() == numbered(0, 11)
+
+
+def test_while_the_disk_is_too_full_to_put_an_event_aside_those_before_it_are_not_sent_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.open()
+    events = numbered(0, 8)
+    events[5] = poison = ("bob", b"x" * (LARGEST + 1))
+    tries = full_disk(monkeypatch, "append", refused_path(place.path))
+    stream.append(events)
+    await_that("it has tried to put the event aside three times", lambda: len(tries) >= 3, 10)
+    assert place.events() == numbered(0, 5)
+    tries.stop()
+    place.await_drained(stream)
+    assert place.events() == [event for event in events if event != poison]
+    assert waiting(refused_path(place.path)) == 1
+
+
+class Tries(list[str]):
+    """What was tried on a full disk, until there is room again."""
+
+    is_full = True
+
+    def stop(self) -> None:
+        self.is_full = False
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, method: str, path: Path | None = None) -> Tries:
+    """Let a method of an embedded log fail as on a full disk; of one file, or of all."""
+    real, tries = getattr(EmbeddedStream, method), Tries()
+
+    def fail(log: EmbeddedStream, *arguments: object) -> object:
+        if tries.is_full and (path is None or log.name == path.stem):
+            tries.append(log.name)
+            raise StreamFullError("The disk is full.", 10)
+        return real(log, *arguments)
+
+    monkeypatch.setattr(EmbeddedStream, method, fail)
+    return tries
+
+
+def waiting(path: Path) -> int:
+    """How many events a spool's file holds."""
+    log = EmbeddedStream(path, path.stem, 1, system_clock)
+    [head] = log.heads()
+    log.close()
+    return head.next - head.earliest
+
+
 def test_with_no_bytes_for_the_spool_the_client_waits_for_the_broker(place: Place) -> None:
     stream = place.open(max_bytes=0)
     place.go_down()

@@ -64,6 +64,7 @@ lanes = sa.Table(
         server_default="0",
         comment="Whatever was appended to the lane's partitions until then has been read",
     ),
+    sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
 )
 
 #: The stream that offsets belong to: another identity under the same name is another stream.

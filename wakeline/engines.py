@@ -182,7 +182,7 @@ def _explain(context: ExceptionContext) -> None:
 
 def _said(error: BaseException) -> str:
     lines = itertools.takewhile(lambda line: not line.startswith(_DETAILS), str(error).splitlines())
-    return " ".join(line.strip() for line in lines).strip().rstrip(".") or type(error).__name__
+    return " ".join(line.strip() for line in lines).strip().rstrip(".?") or type(error).__name__
 
 
 def _place(engine: Engine | None) -> str:

@@ -293,8 +293,8 @@ class ActivationSettings(Section):
     )
     link_hosts: list[str] = Field(
         default_factory=list,
-        description="Hosts that the click redirect may lead to, besides those of `collector.allowed_origins`; links to"
-        " others stay as they are.",
+        description="Hosts of yours besides those of `collector.allowed_origins`, also that of your pictures: the click"
+        " redirect leads to no other, and mails take addresses of no other from events.",
     )
     automated_click_seconds: float = Field(
         2.0, ge=0, description="A click sooner after its mail was made is labelled as a scanner's."

@@ -1,25 +1,21 @@
 """An archive of a site, in a folder or in a bucket of an imitation of S3."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
-import httpx
 from botocore.config import Config
 
-from support.brokers import BrokerProcess, require, started
+from support.brokers import started
 from support.clocks import NOW_MS
-from support.kinesis import CREDENTIALS, REGION
-from support.ports import free_ports
+from support.ministack import CREDENTIALS, REGION, MinistackProcess, require_ministack
 from support.sending import LEASE_MS
 from support.warehouse import Site
 from wakeline.archive.begun import BegunParts
 from wakeline.archive.hours import HOUR_MS
-from wakeline.archive.pausing import LanePause
+from wakeline.archive.leases import Leases
 from wakeline.archive.restoring import Restored, Restorer
 from wakeline.archive.store import Store
 from wakeline.archive.writing import Written, archive_hours
@@ -41,62 +37,48 @@ class Archive:
         self._site = site
 
     def write(self) -> list[Written]:
-        return list(archive_hours(self._site.client, self.store, FIRST_MS, END_MS, self.said.append))
+        return list(self.writing())
+
+    def writing(self, first_ms: int = FIRST_MS, end_ms: int = END_MS) -> Iterator[Written]:
+        return archive_hours(self._site.client, self.store, self._leases("write"), first_ms, end_ms, self.said.append)
 
     def restore(self, first_ms: int = FIRST_MS, end_ms: int = END_MS, *, dry_run: bool = False) -> list[Restored]:
         return list(self.restorer().restore(first_ms, end_ms, dry_run))
 
     def restorer(self) -> Restorer:
         site = self._site
-        pause = LanePause(site.book.lanes, "restore", site.clock, LEASE_MS)
-        stream = site.settings.stream.name
-        return Restorer(site.client, self.store, BegunParts(site.engine), pause, stream, self.said.append)
+        return Restorer(
+            site.client,
+            self.store,
+            BegunParts(site.engine),
+            self._leases("restore"),
+            site.book.ledger,
+            site.settings.trusted_sources,
+            site.settings.double_opt_in,
+            site.settings.stream.name,
+            self.said.append,
+        )
+
+    def _leases(self, holder: str) -> Leases:
+        return Leases(self._site.book.lanes, holder, self._site.clock, LEASE_MS)
 
 
-class S3Server(BrokerProcess):
+class S3Server(MinistackProcess):
     """`ministack` with S3 alone."""
 
-    name = "ministack"
-
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        [self._port] = free_ports(1)
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self._port}"
+        super().__init__(folder, "s3")
 
     def client(self) -> "S3Client":
         """A client, which the caller closes."""
         config = Config(proxies={}, s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
         return boto3.client("s3", endpoint_url=self.endpoint_url, region_name=REGION, config=config, **CREDENTIALS)
 
-    def _command(self) -> Sequence[str]:
-        return [sys.executable, "-m", "ministack"]
-
-    def _environment(self) -> Mapping[str, str]:
-        return {
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self._port),
-            "SERVICES": "s3",
-            "SFTP_ENABLED": "0",
-            "IOT_MTLS_ENABLED": "0",
-            "LOG_LEVEL": "WARNING",
-            "TMPDIR": str(self.folder),
-        }
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.endpoint_url}/_ministack/health", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
 
 @contextmanager
 def open_s3(folder: Path) -> Iterator[S3Server]:
     """A server with an empty bucket; without it the test is skipped, or fails where brokers are required."""
-    require(None if find_spec("ministack") else "ministack is not installed; run 'make install'.")
+    require_ministack()
     with started(S3Server(folder)) as server:
         client = server.client()
         client.create_bucket(Bucket=BUCKET)

@@ -43,6 +43,7 @@ def open_context(browser: Browser, **options: object) -> Iterator[BrowserContext
     """A fresh profile that does not say that it is automated: collectors label headless browsers as bots."""
     major = browser.version.partition(".")[0]
     agent = f"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36"
+    # mypy checks each of some thirty options of a dictionary against every parameter.
     context = browser.new_context(**{"user_agent": agent, **options})  # type: ignore[arg-type]
     try:
         yield context

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.kinesis import REGION, Ministack, open_ministack
+from support.brokers import started
+from support.ministack import REGION, MinistackProcess, require_ministack
 from wakeline.dynamodb import Table, open_table
 from wakeline.settings import LedgerSettings
 
@@ -12,7 +13,7 @@ from wakeline.settings import LedgerSettings
 class DynamoServer:
     """The server; its credentials are those of the environment, as Wakeline takes them."""
 
-    def __init__(self, server: Ministack) -> None:
+    def __init__(self, server: MinistackProcess) -> None:
         self.server = server
 
     def settings(self, name: str) -> LedgerSettings:
@@ -29,5 +30,6 @@ class DynamoServer:
 @contextmanager
 def open_dynamodb(folder: Path) -> Iterator[DynamoServer]:
     """A server that runs; without it the test is skipped, or fails where brokers are required."""
-    with open_ministack(folder, "dynamodb") as server:
+    require_ministack()
+    with started(MinistackProcess(folder, "dynamodb")) as server:
         yield DynamoServer(server)

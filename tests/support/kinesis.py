@@ -1,44 +1,25 @@
 """Imitations of Kinesis: `ministack` is quick, `kinesis-local` keeps closed shards when they split and merge."""
 
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 from botocore.config import Config
 
-from support.brokers import BROKERS, BrokerProcess, require, started
-from support.ports import free_ports
+from support.brokers import BROKERS, require, started
+from support.ministack import CREDENTIALS, REGION, AwsServer, MinistackProcess, require_ministack
 from support.stack import await_that
 
 KINESIS_LOCAL = BROKERS / "kinesis" / "node_modules" / "kinesis-local"
-REGION = "us-east-1"
-#: Neither server checks them, and nothing of the machine's own is ever sent to one.
-CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-
 _PRELOAD = BROKERS / "kinesis" / "loopback.cjs"
 _ACTIVE_SECONDS = 20
 
 
-class KinesisServer(BrokerProcess):
+class KinesisServer(AwsServer):
     """What both of them offer."""
-
-    _health: str
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        # The second one is for listeners that cannot be turned off.
-        self._port, self._other_port = free_ports(2)
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where it answers, also after a restart."""
-        return f"http://127.0.0.1:{self._port}"
 
     def client(self, **settings: Any) -> Any:
         """A boto3 client, which the caller closes."""
@@ -63,39 +44,9 @@ class KinesisServer(BrokerProcess):
 
         await_that(f"stream {stream} is active", is_active, _ACTIVE_SECONDS)
 
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(self.endpoint_url + self._health, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
-
-class Ministack(KinesisServer):
-    """The Python one: its state survives `stop`, and not `kill`."""
-
-    name = "ministack"
-    _health = "/_ministack/health"
-
-    def __init__(self, folder: Path, services: str = "kinesis") -> None:
-        super().__init__(folder)
-        self._services = services
-
-    def _command(self) -> Sequence[str]:
-        return [sys.executable, "-m", "ministack"]
-
-    def _environment(self) -> Mapping[str, str]:
-        return {
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self._port),
-            "SERVICES": self._services,
-            "SFTP_ENABLED": "0",
-            "IOT_MTLS_ENABLED": "0",
-            "LOG_LEVEL": "WARNING",
-            "MINISTACK_REGION": REGION,
-            "PERSIST_STATE": "1",
-            "STATE_DIR": str(self.folder / "state"),
-            "TMPDIR": str(self.folder),
-        }
+class Ministack(MinistackProcess, KinesisServer):
+    """The Python one."""
 
 
 class KinesisLocal(KinesisServer):
@@ -135,7 +86,7 @@ _CHANGES = ("CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UP
 @contextmanager
 def open_ministack(folder: Path, services: str = "kinesis") -> Iterator[Ministack]:
     """A server that runs; without it the test is skipped, or fails where brokers are required."""
-    require(None if find_spec("ministack") else "ministack is not installed; run 'make install'.")
+    require_ministack()
     with started(Ministack(folder, services)) as server:
         yield server
 

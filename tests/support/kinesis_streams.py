@@ -12,7 +12,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from support.brokers import without_proxies
-from support.kinesis import CREDENTIALS, REGION, KinesisServer
+from support.kinesis import KinesisServer
+from support.ministack import CREDENTIALS, REGION
 from support.stack import await_that
 from wakeline.clock import Clock, system_clock
 from wakeline.settings import KinesisSettings

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from support.brokers import BrokerProcess
 from support.kafka import open_kafka
-from support.kinesis import CREDENTIALS, REGION, open_ministack
+from support.kinesis import open_ministack
+from support.ministack import CREDENTIALS, REGION
 
 KINDS = ("embedded", "kafka", "kinesis")
 

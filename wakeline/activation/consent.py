@@ -9,7 +9,7 @@ Specs: Segment consent spec (`context.consent.categoryPreferences`), Segment ema
 "Email Bounced", "Email Marked as Spam").
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,13 @@ def prevailing(statement: Mapping[str, Any] | None, stamp: Mapping[str, Any] | N
         return statement or stamp
     later = stamp["occurred_at_ms"] >= statement["occurred_at_ms"]
     return stamp if statement["granted"] and later else statement
+
+
+def said_in(
+    rows: Sequence[LandingRow], trusted: Collection[str], double_opt_in: Mapping[str, Collection[str]]
+) -> tuple[list[Consent], list[Suppression], list[RecordAddress]]:
+    """All that the accepted rows say to the ledger; see `consents`, `suppressions` and `record_addresses`."""
+    return consents(rows, trusted, double_opt_in), suppressions(rows, trusted), record_addresses(rows, trusted)
 
 
 def consents(

@@ -12,6 +12,7 @@ from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.anchors import find_anchors, replace_addresses
 from wakeline.activation.campaigns import BODY_FILE, DEFINITION_FILE, SUBJECT_FILE, Campaign, file_of
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.foreign import without_foreign_addresses
 from wakeline.activation.headers import mail_headers
 from wakeline.activation.links import MailLinks, Sign
 from wakeline.activation.plaintext import plain_text
@@ -113,7 +114,8 @@ class Renderer:
     """Renders campaigns; safe to use from several threads.
 
     Every template is compiled here, once; `sign` makes the tokens in the addresses of a mail, and `link_hosts` are the
-    hosts whose links lead through the click redirect. Raises ConfigError naming the template or sender that is wrong.
+    hosts whose links lead through the click redirect, and the only ones whose addresses are taken from profile and
+    context. Raises ConfigError naming the template or sender that is wrong.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Renderer:
         addresses = _Addresses(
             links.open_pixel(), links.view(), _unsubscribe(compiled.campaign, links), _confirm(context, links)
         )
-        variables = _variables(compiled, profile, context, addresses)
+        variables = _variables(compiled, profile, context, addresses, self._link_hosts)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         linked = _linked(html, compiled.campaign, links, addresses)
         return Mail(
@@ -182,7 +184,7 @@ class Renderer:
         compiled = self._of(campaign)
         links = MailLinks(self._public_url, sign, _mailed(campaign, key, profile), self._link_hosts)
         addresses = _Addresses(_NO_PIXEL, "", _unsubscribe(compiled.campaign, links), _confirm(context, links))
-        variables = _variables(compiled, profile, context, addresses)
+        variables = _variables(compiled, profile, context, addresses, self._link_hosts)
         html = _html(campaign, _filled(campaign, compiled.body(variant), variables))
         return _linked(html, compiled.campaign, links, addresses).tracked
 
@@ -208,11 +210,15 @@ def _confirm(context: Mapping[str, Any], links: MailLinks) -> str:
 
 
 def _variables(
-    compiled: _Compiled, profile: Mapping[str, Any], context: Mapping[str, Any], addresses: _Addresses
+    compiled: _Compiled,
+    profile: Mapping[str, Any],
+    context: Mapping[str, Any],
+    addresses: _Addresses,
+    hosts: Collection[str],
 ) -> dict[str, Any]:
     return {
-        "profile": profile,
-        "context": context,
+        "profile": without_foreign_addresses(profile, hosts),
+        "context": without_foreign_addresses(context, hosts),
         "campaign": {"name": compiled.campaign.name},
         "sender": {"name": compiled.sender.display_name or compiled.sender.domain},
         "open_pixel_url": addresses.open_pixel,

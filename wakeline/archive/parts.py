@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from clickhouse_connect.driver.client import Client
 
 from wakeline.archive.hours import Hour
 from wakeline.errors import WarehouseError
+from wakeline.pipeline.classify import LandingRow
 from wakeline.warehouse.client import FAULTS, first_line
 
 # ClickHouse skips a repetition block by block, and cuts an insert into blocks at 256 MB.
@@ -38,6 +41,15 @@ _INSERT = """
         (p, low, high) -> partition = p AND offset BETWEEN low AND high,
         {partitions:Array(UInt16)}, {lows:Array(UInt64)}, {highs:Array(UInt64)}
     )
+    ORDER BY partition, offset
+"""
+_ACCEPTED = """
+    SELECT partition, offset, toUnixTimestamp64Milli(appended_at), toUnixTimestamp64Milli(received_at), source, message,
+        message_id, id, user_id, anonymous_id, type, event, toUnixTimestamp64Milli(occurred_at), position
+    FROM {table:Identifier}
+    WHERE status = 'accepted'
+      AND (partition, offset) >= ({partition:UInt16}, {offset:UInt64})
+      AND (partition, offset) < ({end_partition:UInt16}, {end_offset:UInt64})
     ORDER BY partition, offset
 """
 _INSERTS = """
@@ -103,6 +115,33 @@ def insert_part(client: Client, table: str, part: Part) -> None:
         client.command(_INSERT, parameters, settings=settings)
     except FAULTS as error:
         raise WarehouseError(f"ClickHouse did not take a part of {part.hour}: {first_line(error)}") from error
+
+
+def accepted_rows(client: Client, table: str, start: Place, end: Place) -> list[LandingRow]:
+    """The accepted rows of a file from `start` up to `end`, as they were when they were ingested."""
+    parameters = {
+        "table": table,
+        "partition": start[0],
+        "offset": start[1],
+        "end_partition": end[0],
+        "end_offset": end[1],
+    }
+    try:
+        return [_accepted(*row) for row in client.query(_ACCEPTED, parameters).result_rows]
+    except FAULTS as error:
+        raise WarehouseError(f"ClickHouse did not give rows of the archive: {first_line(error)}") from error
+
+
+def _accepted(
+    partition: int, offset: int, appended_at_ms: int, received_at_ms: int, source: str, message: str, *rest: Any
+) -> LandingRow:
+    message_id, id_, user_id, anonymous_id, type_, event, occurred_at_ms, position = rest
+    raw = message.encode()
+    return LandingRow(
+        partition, offset, appended_at_ms, received_at_ms, source, raw,
+        message_id=message_id, id=id_, user_id=user_id, anonymous_id=anonymous_id, type=type_, event=event,
+        occurred_at_ms=occurred_at_ms, position=position, parsed=orjson.loads(raw),
+    )  # fmt: skip
 
 
 def inserts_so_far(client: Client) -> int:

@@ -6,20 +6,25 @@ ClickHouse leaves out of each table what that has.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
+from wakeline.activation.consent import said_in
+from wakeline.activation.ledger.protocol import Ledger
 from wakeline.archive.begun import BegunParts, DynamoBegunParts
+from wakeline.archive.gaps import Archived, gaps_before
 from wakeline.archive.hours import Hour, hour_of, read_versions
+from wakeline.archive.leases import Leases
 from wakeline.archive.parquet import loaded
-from wakeline.archive.parts import Look, Part, Place, insert_part, inserts_so_far, look
-from wakeline.archive.pausing import LanePause
+from wakeline.archive.parts import Look, Part, Place, accepted_rows, insert_part, inserts_so_far, look
 from wakeline.archive.store import Store
 from wakeline.errors import ArchiveError
+from wakeline.pipeline.classify import LandingRow
+from wakeline.pipeline.lanes import Lease
 from wakeline.warehouse.landing import Landing
 
 # Tables remember their last 10,000 inserts, and one insert may be several of a table's, one for each month.
@@ -45,36 +50,52 @@ class Restorer:
     client: Client
     store: Store
     begun: BegunParts | DynamoBegunParts
-    pause: LanePause
+    leases: Leases
+    ledger: Ledger
+    #: Names of the sources that are believed in what they say of others.
+    trusted: Collection[str]
+    #: Source -> purposes of which its yes counts only once it is confirmed.
+    double_opt_in: Mapping[str, Collection[str]]
     stream: str
     log: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self._landing = Landing(self.client, self.stream)
         self._ends: dict[int, int] = {}
+        self._archived = Archived(self.store, [])
 
     def restore(self, first_ms: int, end_ms: int, dry_run: bool) -> Iterator[Restored]:
         """Restore, or only look at, the hours from `first_ms` up to `end_ms`, oldest first; each is said in the log.
 
         A restore that was cut off is finished first, whatever its hours. Raises ArchiveError for a file that is
-        missing or damaged, and WarehouseError.
+        missing or damaged, for an hour that an earlier one must be restored before, and when another run is at it;
+        LeaseLostError and WarehouseError.
         """
-        self._ends = self._landing.committed()
-        try:
+        with self.leases.held() as lease:
+            hours = self._hours()
+            self._archived = Archived(self.store, [hour for hour in hours if hour.stream == self.stream])
             self._finish_begun(dry_run)
-            for hour in self._hours(first_ms, end_ms):
-                restored = self._restore(hour, dry_run)
-                self.log(_sentence(restored, dry_run))
-                yield restored
-        finally:
-            self.pause.end()
+            self._ends = self._known_ends()
+            for hour in hours:
+                if first_ms <= hour.start_ms < end_ms:
+                    restored = self._restore(hour, None if dry_run else lease)
+                    self.log(_sentence(restored, dry_run))
+                    yield restored
 
-    def _hours(self, first_ms: int, end_ms: int) -> list[Hour]:
+    def _known_ends(self) -> dict[int, int]:
+        """Where lanes would go on: behind landing, and behind what they have begun and will ingest again."""
+        ends = self._landing.committed()
+        for batch in self.leases.begun_batches():
+            for partition, (first, end) in batch.items():
+                if first <= ends.get(partition, 0):
+                    ends[partition] = max(end, ends.get(partition, 0))
+        return ends
+
+    def _hours(self) -> list[Hour]:
         files = (
             name.removesuffix(".json").removesuffix(".parquet") + ".parquet" for name in self.store.names("stream=")
         )
-        hours = {hour for file in files if (hour := hour_of(file)) is not None}
-        return sorted(hour for hour in hours if first_ms <= hour.start_ms < end_ms)
+        return sorted({hour for file in files if (hour := hour_of(file)) is not None})
 
     def _finish_begun(self, dry_run: bool) -> None:
         for part, inserts_before in self.begun.all():
@@ -90,22 +111,27 @@ class Restorer:
                 self._insert(table, part)
             self.log(f"Finished what was cut off in {part.hour}")
 
-    def _restore(self, hour: Hour, dry_run: bool) -> Restored:
+    def _restore(self, hour: Hour, lease: Lease | None) -> Restored:
+        """Without a lease nothing is written."""
         landed = begun = inserted = 0
         with self._file(hour) as table:
             place: Place | None = (0, 0)
             while place is not None:
                 found = self._look(table, hour, place)
-                if not dry_run and self._is_ahead(hour, found) and self.pause.begin():
+                if lease and self._is_ahead(hour, found) and self.leases.pause_lanes():
+                    self._ends = self._known_ends()
                     continue  # What the lanes did until they stood still is not in it.
-                if found.ranges and not dry_run:
+                self._require_no_gap(hour, found)
+                if lease and found.after:
+                    self._record(lease, accepted_rows(self.client, table, place, found.after))
+                if found.ranges and lease:
                     self._begin(table, Part(hour, found.ranges))
                 landed, begun, inserted = landed + found.landed, begun + found.left, inserted + len(found.missing)
                 place = found.after
         return Restored(hour, landed + begun + inserted, landed, begun, inserted)
 
     def _look(self, table: str, hour: Hour, place: Place) -> Look:
-        batches = self.pause.begun_batches() if hour.stream == self.stream else []
+        batches = self.leases.begun_batches() if hour.stream == self.stream else []
 
         def is_begun(place: Place) -> bool:
             bounds = [batch[place[0]] for batch in batches if place[0] in batch]
@@ -119,19 +145,38 @@ class Restorer:
             return False
         return any(offset >= self._ends.get(partition, 0) for partition, offset in found.missing)
 
+    def _require_no_gap(self, hour: Hour, found: Look) -> None:
+        if hour.stream != self.stream:
+            return
+        gaps = gaps_before(found.missing, self._ends)
+        if gaps:
+            self._archived.require_none_before(hour, gaps)
+        for partition, (end, first) in gaps.items():
+            self.log(
+                f"Before {hour} offsets {end} to {first - 1} of partition {partition} are neither in landing nor in the"
+                " archive; lanes go on behind them"
+            )
+        for partition, offset in found.missing:
+            self._ends[partition] = max(offset + 1, self._ends.get(partition, 0))
+
+    def _record(self, lease: Lease, rows: Sequence[LandingRow]) -> None:
+        """Before they are inserted, and whether or not landing has them: the ledger may be the older of the two."""
+        with self.leases.kept():
+            self.ledger.record(lease, *said_in(rows, self.trusted, self.double_opt_in))
+
     def _begin(self, table: str, part: Part) -> None:
         self.begun.add(part, inserts_so_far(self.client))
         self._insert(table, part)
 
     def _insert(self, table: str, part: Part) -> None:
-        with self.pause.kept():
+        with self.leases.kept():
             self._landing.prepare()
             insert_part(self.client, table, part)
         self.begun.remove(part)
 
     @contextmanager
     def _file(self, hour: Hour) -> Iterator[str]:
-        with tempfile.TemporaryDirectory(prefix="wakeline-restore-") as folder, self.pause.kept():
+        with tempfile.TemporaryDirectory(prefix="wakeline-restore-") as folder, self.leases.kept():
             path = Path(folder, "events.parquet")
             if not self.store.download(hour.file, path):
                 raise ArchiveError(f"{hour.file} is missing in the archive {self.store}; restore it from a backup.")

@@ -2,13 +2,14 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
 from wakeline.archive.hours import Hour, Partitions, Version, read_versions, write_versions
+from wakeline.archive.leases import Leases
 from wakeline.archive.parquet import check_rows, write_parquet
 from wakeline.archive.store import Store
 from wakeline.clock import to_epoch_ms
@@ -34,21 +35,29 @@ class Written:
 
 
 def archive_hours(
-    client: Client, store: Store, first_ms: int, end_ms: int, log: Callable[[str], None]
+    client: Client, store: Store, leases: Leases, first_ms: int, end_ms: int, log: Callable[[str], None]
 ) -> Iterator[Written]:
     """Write each hour from `first_ms` up to `end_ms` whose rows are not all in the archive; each is said in `log`.
 
-    A second time nothing is written unless rows have come. Raises ArchiveError and WarehouseError.
+    A second time nothing is written unless rows have come. Raises ArchiveError, also when another run is at it,
+    LeaseLostError and WarehouseError.
     """
+    with leases.held():
+        yield from _write_hours(client, store, leases, _landed(client, first_ms, end_ms), log)
+
+
+def _write_hours(
+    client: Client, store: Store, leases: Leases, landed: Mapping[Hour, Partitions], log: Callable[[str], None]
+) -> Iterator[Written]:
     refused = []
-    for hour, partitions in _landed(client, first_ms, end_ms).items():
+    for hour, partitions in landed.items():
         versions = read_versions(store, hour)
         if len(versions) == 1 and _covers(versions[0].partitions, partitions):
             continue
         if not all(_covers(partitions, version.partitions) for version in versions):
             refused.append(hour)
             continue
-        version = _write(client, store, hour, versions)
+        version = _write(client, store, leases, hour, versions)
         log(f"Archived {version.rows} rows of {hour} ({version.size} bytes)")
         yield Written(hour, version.rows, version.size)
     if refused:
@@ -77,15 +86,17 @@ def _covers(more: Partitions, less: Partitions) -> bool:
     )
 
 
-def _write(client: Client, store: Store, hour: Hour, before: list[Version]) -> Version:
+def _write(client: Client, store: Store, leases: Leases, hour: Hour, before: list[Version]) -> Version:
     with tempfile.TemporaryDirectory(prefix="wakeline-archive-") as folder:
         path = Path(folder, "events.parquet")
-        write_parquet(client, hour, path)
-        partitions = check_rows(client, hour, path)
+        with leases.kept():
+            write_parquet(client, hour, path)
+            partitions = check_rows(client, hour, path)
         with path.open("rb") as file:
             version = Version(partitions, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-        # Named before it is there: cut off between the two, either file is known for what it is.
-        write_versions(store, hour, [version, *before])
-        store.upload(hour.file, path)
-        write_versions(store, hour, [version])
+        with leases.kept():
+            # Named before it is there: cut off between the two, either file is known for what it is.
+            write_versions(store, hour, [version, *before])
+            store.upload(hour.file, path)
+            write_versions(store, hour, [version])
     return version

@@ -13,13 +13,15 @@ MAX_STEP_MS = 120_000
 
 
 @contextmanager
-def heartbeat(lanes: LaneStore, lease: Lease, clock: Clock, lease_ms: int) -> Iterator[None]:
+def heartbeat(
+    lanes: LaneStore, lease: Lease, clock: Clock, lease_ms: int, max_step_ms: int = MAX_STEP_MS
+) -> Iterator[None]:
     """Renew the lease from a thread of its own until the block ends; a paused process pauses it too."""
     done = threading.Event()
     began_ms = clock()
 
     def renew() -> None:
-        while not done.wait(lease_ms / 4_000) and clock() - began_ms < MAX_STEP_MS:
+        while not done.wait(lease_ms / 4_000) and clock() - began_ms < max_step_ms:
             try:
                 lanes.renew(lease, clock(), lease_ms)
             except LeaseLostError:

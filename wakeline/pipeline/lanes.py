@@ -21,6 +21,8 @@ Row = Mapping[str, Any]
 
 #: There is always this one.
 FIRST_LANE = "0"
+#: No lane, but the name under which one run at a time holds the archive.
+ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class LaneStore(ABC):
         """
 
     @abstractmethod
+    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The right to write the archive or to restore from it; None while another run has it."""
+
+    @abstractmethod
     def wait_as_successor(self, lane: str, holder: str, now_ms: int) -> None:
         """Tell the holder that somebody stands by; said again at every look, so a dead successor is seen as dead."""
 
@@ -105,16 +111,21 @@ class LaneStore(ABC):
     ) -> None:
         """The batch is done: offsets, watermarks and intent move together, or LeaseLostError.
 
-        Whatever was appended to the lane's partitions until `read_until_ms` has been read.
+        `evaluated_until_ms` is later than the stream was read; whatever was appended to the lane's partitions until
+        `read_until_ms` has been read.
         """
 
     @abstractmethod
-    def note_read(self, lease: Lease, read_until_ms: int) -> None:
-        """Whatever was appended until then has been read, and there was nothing to commit."""
+    def note_read(self, lease: Lease, now_ms: int) -> None:
+        """The stream was read, and had nothing; raises LeaseLostError when the lease is gone."""
 
     @abstractmethod
     def read_until(self) -> dict[str, int]:
         """Until when each lane has read what was appended to its partitions; 0 for one that never began."""
+
+    @abstractmethod
+    def last_read_ms(self) -> int | None:
+        """When the lane that has read the stream least lately did so; None when no lane ever has."""
 
     @abstractmethod
     def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
@@ -159,7 +170,7 @@ class LaneStore(ABC):
 
     def _is_in_the_way(self, row: Row, lane: str, now_ms: int) -> bool:
         """A live holder of the lane or of lanes of another number, or what these had begun: the first lane does it."""
-        alive = bool(row["holder"]) and row["expires_at_ms"] > now_ms
+        alive = is_alive(row, now_ms)
         if row["lane_count"] == self.lane_count:
             return alive and row["lane"] == lane
         return alive or (bool(self._begun(row)) and lane != FIRST_LANE)
@@ -173,14 +184,18 @@ class LaneStore(ABC):
 
     def _slowest(self, rows: Mapping[str, Row]) -> dict[str, int]:
         """When their number has changed, all lanes begin where the slowest was: its wake-ups are anybody's now."""
-        known = [row for row in rows.values() if row["evaluated_until_ms"]]
-        names = ("evaluated_until_ms", "read_until_ms")
-        return {name: min((row[name] for row in known), default=0) for name in names}
+        names = ("evaluated_until_ms", "read_at_ms", "read_until_ms")
+        return {name: min((row[name] for row in rows.values() if row[name]), default=0) for name in names}
 
     def _to_adopt(self, rows: Mapping[str, Row], lane: str) -> Row | None:
         """What lanes of another number have begun is the first lane's to do."""
         others = [row for row in rows.values() if row["lane_count"] != self.lane_count and self._begun(row)]
         return others[0] if lane == FIRST_LANE and others else None
+
+
+def is_alive(row: Row, now_ms: int) -> bool:
+    """Whether somebody's lease has not expired."""
+    return bool(row["holder"]) and row["expires_at_ms"] > now_ms
 
 
 def intent_of(ranges: Ranges) -> dict[str, list[int]]:

@@ -12,6 +12,7 @@ import orjson
 from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, put, update
 from wakeline.errors import LedgerError
 from wakeline.pipeline.lanes import (
+    ARCHIVE,
     NOBODY,
     LaneState,
     LaneStore,
@@ -19,6 +20,7 @@ from wakeline.pipeline.lanes import (
     Ranges,
     Row,
     intent_of,
+    is_alive,
     lease_lost,
     ranges_of_intent,
 )
@@ -40,13 +42,14 @@ _NEW: Row = {
     "intent_stream": "",
     "evaluated_until_ms": 0,
     "read_until_ms": 0,
+    "read_at_ms": 0,
     "revision": None,
 }
 
 
 def lane_key(lane: str) -> Key:
     """Where a lane's item is."""
-    return LANES, f"{_LANE}{lane}"
+    return LANES, ARCHIVE if lane == ARCHIVE else f"{_LANE}{lane}"
 
 
 def fence(lease: Lease) -> Action:
@@ -86,14 +89,7 @@ class DynamoLaneStore(LaneStore):
     ) -> Lease:
         laid_out = self._laid_out(rows)
         lease = Lease(lane, holder, laid_out[lane]["fencing_token"] + 1, self.lane_count)
-        laid_out[lane] |= {
-            "holder": holder,
-            "fencing_token": lease.fencing_token,
-            "held_since_ms": now_ms,
-            "expires_at_ms": now_ms + lease_ms,
-            "successor": "",
-            "successor_seen_ms": 0,
-        }
+        laid_out[lane] |= _given(lease, now_ms, lease_ms)
         changed = [name for name, row in laid_out.items() if row != rows.get(name)]
         writes = [_put_row(name, laid_out[name]) for name in changed]
         if changed == [lane]:
@@ -102,6 +98,21 @@ class DynamoLaneStore(LaneStore):
             writes.append(update(_LAYOUT, {}, {"revision": layout}, {"revision": 1}))
         self._table.write(writes)
         return lease
+
+    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        key = lane_key(ARCHIVE)
+        new = {**_NEW, "lane": ARCHIVE, "lane_count": self.lane_count}
+        for failures in range(_ATTEMPTS):
+            row = {name: _row(item) for name, item in self._table.get([key]).items()}.get(key, new)
+            if is_alive(row, now_ms):
+                return None
+            lease = Lease(ARCHIVE, holder, row["fencing_token"] + 1, self.lane_count)
+            try:
+                self._table.write([_put_row(ARCHIVE, {**row, **_given(lease, now_ms, lease_ms)})])
+                return lease
+            except ChangedError:
+                self._table.pause(failures)
+        raise LedgerError("The archive changes hands again and again.")
 
     def _laid_out(self, rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
         """The rows as they must be; where their number has changed nobody holds a lane of the old one any more."""
@@ -115,7 +126,7 @@ class DynamoLaneStore(LaneStore):
         }
         laid_out = {**fresh, **fenced}
         for name, row in laid_out.items():
-            row |= self._slowest(rows) if name in fresh else {"evaluated_until_ms": 0}
+            row |= self._slowest(rows) if name in fresh else {"evaluated_until_ms": 0, "read_at_ms": 0}
             row["lane_count"] = row["lane_count"] if self._begun(row) else self.lane_count
         return laid_out
 
@@ -164,15 +175,24 @@ class DynamoLaneStore(LaneStore):
         # More partitions than a transaction has room for move before the rest: the batch is done again until then.
         last = len(offsets) - len(offsets) % _CHUNK
         self._write_fenced(lease, offsets[:last])
-        watermarks = {"evaluated_until_ms": evaluated_until_ms, "read_until_ms": read_until_ms}
+        watermarks = {
+            "evaluated_until_ms": evaluated_until_ms,
+            "read_at_ms": evaluated_until_ms,
+            "read_until_ms": read_until_ms,
+        }
         self._write(lease, {"intent": None, "expires_at_ms": expires_at_ms, **watermarks}, offsets[last:])
 
-    def note_read(self, lease: Lease, read_until_ms: int) -> None:
-        self._write(lease, {"read_until_ms": read_until_ms})
+    def note_read(self, lease: Lease, now_ms: int) -> None:
+        self._write(lease, {"read_at_ms": now_ms, "read_until_ms": now_ms})
 
     def read_until(self) -> dict[str, int]:
         rows = self._rows()
         return {name: rows.get(name, _NEW)["read_until_ms"] for name in self.names()}
+
+    def last_read_ms(self) -> int | None:
+        rows = self._rows()
+        known = [rows[name]["read_at_ms"] for name in self.names() if name in rows]
+        return min((at_ms for at_ms in known if at_ms), default=None)
 
     def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
         return [ranges_of_intent(row["intent"]) for row in self._rows().values() if row["intent"]]
@@ -230,6 +250,17 @@ class DynamoLaneStore(LaneStore):
                 self._table.write([fence(lease), *actions[start : start + _CHUNK]])
             except ChangedError as changed:
                 raise lease_lost(lease) from changed
+
+
+def _given(lease: Lease, now_ms: int, lease_ms: int) -> Row:
+    return {
+        "holder": lease.holder,
+        "fencing_token": lease.fencing_token,
+        "held_since_ms": now_ms,
+        "expires_at_ms": now_ms + lease_ms,
+        "successor": "",
+        "successor_seen_ms": 0,
+    }
 
 
 def _own(lease: Lease, values: Item) -> Action:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from wakeline.database import lanes, offsets, partition_starts, streams
 from wakeline.engines import insert, lock_lanes
 from wakeline.pipeline.lanes import (
+    ARCHIVE,
     NOBODY,
     LaneState,
     LaneStore,
@@ -16,6 +17,7 @@ from wakeline.pipeline.lanes import (
     Ranges,
     Row,
     intent_of,
+    is_alive,
     lease_lost,
     ranges_of_intent,
 )
@@ -43,21 +45,28 @@ class SqlLaneStore(LaneStore):
             if any(self._is_in_the_way(row, lane, now_ms) for row in rows.values()):
                 return None
             self._lay_out(connection, rows)
-            row = connection.execute(sa.select(lanes).where(lanes.c.lane == lane)).mappings().one()
-            lease = Lease(lane, holder, row["fencing_token"] + 1, self.lane_count)
-            connection.execute(
-                sa.update(lanes)
-                .where(lanes.c.lane == lane)
-                .values(
-                    holder=holder,
-                    fencing_token=lease.fencing_token,
-                    held_since_ms=now_ms,
-                    expires_at_ms=now_ms + lease_ms,
-                    successor="",
-                    successor_seen_ms=0,
-                )
-            )
-        return lease
+            return self._give(connection, lane, holder, now_ms, lease_ms)
+
+    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        with self._engine.begin() as connection:
+            lock_lanes(connection)
+            connection.execute(insert(connection, lanes).values(lane=ARCHIVE).on_conflict_do_nothing())
+            row = connection.execute(sa.select(lanes).where(lanes.c.lane == ARCHIVE)).mappings().one()
+            if is_alive(dict(row), now_ms):
+                return None
+            return self._give(connection, ARCHIVE, holder, now_ms, lease_ms)
+
+    def _give(self, connection: Connection, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease:
+        given = {
+            "holder": holder,
+            "fencing_token": lanes.c.fencing_token + 1,
+            "held_since_ms": now_ms,
+            "expires_at_ms": now_ms + lease_ms,
+            "successor": "",
+            "successor_seen_ms": 0,
+        }
+        statement = sa.update(lanes).where(lanes.c.lane == lane).values(given).returning(lanes.c.fencing_token)
+        return Lease(lane, holder, connection.execute(statement).scalar_one(), self.lane_count)
 
     def _lay_out(self, connection: Connection, rows: Mapping[str, Row]) -> None:
         """When their number has changed, all lanes begin where the slowest was: its wake-ups are anybody's now.
@@ -67,14 +76,14 @@ class SqlLaneStore(LaneStore):
         if self._is_laid_out(rows):
             return
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
-        connection.execute(sa.update(lanes).values(fenced))
+        connection.execute(sa.update(lanes).where(lanes.c.lane != ARCHIVE).values(fenced))
         for name in self.names():
             row = {"lane": name, "lane_count": self.lane_count}
             connection.execute(insert(connection, lanes).values(row).on_conflict_do_nothing())
             connection.execute(sa.update(lanes).where(lanes.c.lane == name).values(self._slowest(rows)))
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
-        gone = sa.update(lanes).where(lanes.c.lane.not_in(self.names()))
-        connection.execute(gone.values(evaluated_until_ms=0))
+        gone = sa.update(lanes).where(lanes.c.lane.not_in([*self.names(), ARCHIVE]))
+        connection.execute(gone.values(evaluated_until_ms=0, read_at_ms=0))
         idle = [name for name in self.names() if name not in rows or not self._begun(rows[name])]
         idle += [name for name, row in rows.items() if name not in self.names() and not self._begun(row)]
         connection.execute(sa.update(lanes).where(lanes.c.lane.in_(idle)).values(lane_count=self.lane_count))
@@ -126,19 +135,25 @@ class SqlLaneStore(LaneStore):
                 lease,
                 intent=sa.null(),
                 evaluated_until_ms=evaluated_until_ms,
+                read_at_ms=evaluated_until_ms,
                 expires_at_ms=expires_at_ms,
                 read_until_ms=read_until_ms,
             )
             self._set_offsets(connection, {partition: end for partition, (_, end) in ranges.items()})
 
-    def note_read(self, lease: Lease, read_until_ms: int) -> None:
+    def note_read(self, lease: Lease, now_ms: int) -> None:
         with self._engine.begin() as connection:
-            _update(connection, lease, read_until_ms=read_until_ms)
+            _update(connection, lease, read_at_ms=now_ms, read_until_ms=now_ms)
 
     def read_until(self) -> dict[str, int]:
         with self._reading() as connection:
             known = {row.lane: row.read_until_ms for row in connection.execute(sa.select(lanes))}
         return {name: known.get(name, 0) for name in self.names()}
+
+    def last_read_ms(self) -> int | None:
+        query = sa.select(lanes.c.read_at_ms).where(lanes.c.lane.in_(self.names()), lanes.c.read_at_ms > 0)
+        with self._reading() as connection:
+            return min(connection.execute(query).scalars(), default=None)
 
     def committed(self) -> dict[int, int]:
         query = sa.select(offsets.c.partition, offsets.c.committed).where(offsets.c.stream == self._stream)
@@ -174,8 +189,9 @@ class SqlLaneStore(LaneStore):
         return [ranges_of_intent(intent) for intent in intents if intent]
 
     def holders_so_far(self) -> int:
+        query = sa.select(sa.func.sum(lanes.c.fencing_token)).where(lanes.c.lane != ARCHIVE)
         with self._reading() as connection:
-            return int(connection.execute(sa.select(sa.func.sum(lanes.c.fencing_token))).scalar() or 0)
+            return int(connection.execute(query).scalar() or 0)
 
     def correct_offsets(self, lease: Lease, committed: Mapping[int, int]) -> None:
         with self._engine.begin() as connection:
@@ -196,8 +212,8 @@ class SqlLaneStore(LaneStore):
 
 
 def _locked_rows(connection: Connection) -> dict[str, Row]:
-    """Every lane's row, which nobody else changes until the end of the transaction."""
-    query = sa.select(lanes).order_by(lanes.c.lane).with_for_update()
+    """The rows of every lane that there is or was; nobody else changes them until the end of the transaction."""
+    query = sa.select(lanes).where(lanes.c.lane != ARCHIVE).order_by(lanes.c.lane).with_for_update()
     return {row["lane"]: dict(row) for row in connection.execute(query).mappings()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
-from wakeline.activation.consent import consents, record_addresses, suppressions
+from wakeline.activation.consent import said_in
 from wakeline.activation.deliverability import delivery_reports
 from wakeline.activation.gates import Rules
 from wakeline.activation.intents import Cause, intended_sends
@@ -76,8 +76,8 @@ class MicroBatches:
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
     _unwritten: list[Answer] = field(default_factory=list)
     read_until_ms: int = 0
-    _noted_read_ms: int = 0
     _looked_for_wakeups_ms: int = 0
+    _noted_read_ms: int = 0
     _rows_limit: int = 0
 
     def recover(self, lease: Lease) -> list[BatchResult]:
@@ -103,6 +103,8 @@ class MicroBatches:
         read_at_ms = self.clock()
         records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
         self.read_until_ms = read_until(records, read_at_ms)
+        if not records:
+            self._note_read(lease)
         if not records and not self._wakeups_are_worth_a_look():
             return None
         began_ms = self.clock()
@@ -137,8 +139,6 @@ class MicroBatches:
         decided, answers = self._activate(lease, ingested, members, as_of_ms)
         if records or members:  # An idle look changes nothing worth a write.
             self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
-        else:
-            self._note_read(lease)
         self.evaluated_until_ms = as_of_ms
         ends = {partition: end for partition, (_, end) in ranges.items()}
         self.committed.update(ends)
@@ -161,15 +161,17 @@ class MicroBatches:
     def _hear(self, lease: Lease, rows: Sequence[LandingRow]) -> None:
         """What people and mail providers said goes into the ledger before anything is claimed."""
         trusted = self.settings.trusted_sources
-        said = consents(rows, trusted, self.settings.double_opt_in)
-        self.ledger.record(lease, said, suppressions(rows, trusted), record_addresses(rows, trusted))
+        self.ledger.record(lease, *said_in(rows, trusted, self.settings.double_opt_in))
         self.ledger.confirm(lease, delivery_reports(rows, trusted), self.clock())
 
     def _note_read(self, lease: Lease) -> None:
-        """An idle lane says now and then that it is up to date; the others hold marketing mail by that."""
+        """An idle lane says now and then that it is up to date: others hold marketing mail by that.
+
+        A stream that keeps events for hours only must know besides that nobody has missed any.
+        """
         if self.clock() - self._noted_read_ms >= self._stale_ms // 4:
             self._noted_read_ms = self.clock()
-            self.lanes.note_read(lease, self.read_until_ms)
+            self.lanes.note_read(lease, self._noted_read_ms)
 
     def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
         """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""

@@ -8,5 +8,5 @@ def check_stream(stream: EventStream, lanes: LaneStore) -> Facts:
     """What the stream says of itself; raises StreamError with one sentence that says what is wrong and what to do."""
     facts = stream.facts()
     lanes.require_identity(facts.identity)
-    stream.verify(lanes.committed())
+    stream.verify(lanes.committed(), lanes.last_read_ms())
     return facts

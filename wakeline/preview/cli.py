@@ -21,6 +21,8 @@ from wakeline.settings import Settings, load_settings
 
 #: Longer than a send's key, which has 32 hex digits: a test mail can never be taken for a send.
 _TEST_KEY_BYTES = 20
+#: How long a provider's rate limit may hold up a test mail.
+_PATIENCE_SECONDS = 30.0
 _PREVIEW_KEY = "0" * 2 * _TEST_KEY_BYTES
 #: How long a test mail waits for its turn with a provider that is used up.
 _TURN_SECONDS = 10.0
@@ -91,7 +93,7 @@ def test_send(campaign: str, to: str, person: str | None, sample: bool, variant:
     chosen = mails.chosen_campaign(settings, campaign)
     drawn_for = mails.material(settings, chosen, person, sample, system_clock)
     made_of = mails.addressed(drawn_for, to)
-    one = mails.chosen_variant(chosen, variant) if variant else chosen.variant_of(made_of.profile_id)
+    one = mails.chosen_variant(chosen, variant) if variant else chosen.variant_of(drawn_for.profile_id)
     key = secrets.token_hex(_TEST_KEY_BYTES)
     mail = mails.marked(mails.render(settings, chosen, made_of, one, key, system_clock))
     click.echo(f"Sent to {mail.to} as {_handed_over(settings, mail)}: {mail.subject}")
@@ -119,8 +121,7 @@ def _written(settings: Settings, campaign: Campaign, made_of: Material, variant:
 def _handed_over(settings: Settings, mail: Mail) -> str:
     """The provider's id of the mail."""
     with closing(open_esp(settings, system_clock)) as esp:
-        outcome = esp.send(mail, time.monotonic() + _TURN_SECONDS)
+        outcome = esp.send(mail, time.monotonic() + _PATIENCE_SECONDS)
     if not isinstance(outcome, Accepted):
-        names = ", ".join(settings.activation.esp)
-        raise WakelineError(f"No ESP of activation.esp ({names}) has accepted the mail: {outcome.reason}.")
+        raise WakelineError(f"The mail was not accepted by {' or '.join(settings.activation.esp)}: {outcome.reason}.")
     return outcome.provider_id

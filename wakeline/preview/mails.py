@@ -11,6 +11,7 @@ from wakeline.activation.rendering import Renderer
 from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
 from wakeline.errors import ConfigError, WakelineError
+from wakeline.events import address_subject
 from wakeline.preview.person import Person, find_person
 from wakeline.settings import Settings, load_secrets
 
@@ -89,12 +90,15 @@ def render(settings: Settings, campaign: Campaign, made_of: Material, variant: s
 
 
 def addressed(made_of: Material, to: str) -> Material:
-    """The same for a mail that goes to another address than the person's own. Raises WakelineError for a wrong one."""
+    """The same for a mail to an address that is not the person's. Raises WakelineError when it is none.
+
+    It is no longer about the person: providers are told whom a mail is for, keep their address and report on them.
+    """
     try:
         address = parse_address(to).addr_spec
     except ValueError as error:
         raise WakelineError(f"--to {to!r} is not a mail address, {error}.") from error
-    return replace(made_of, contact={**made_of.contact, "email": address})
+    return replace(made_of, contact={**made_of.contact, "email": address, "profile_id": address_subject(address)})
 
 
 def marked(mail: Mail) -> Mail:

@@ -130,7 +130,7 @@ class EmbeddedStream:
             [[identity]] = connection.execute("PRAGMA user_version").fetchall()
         return Facts(str(identity), tuple(self.partitions()), None)
 
-    def verify(self, committed: Mapping[int, int]) -> None:
+    def verify(self, committed: Mapping[int, int], last_read_ms: int | None = None) -> None:
         """Raises StreamError for an offset that is not between a partition's first and its end."""
         for head in self.heads():
             if head.partition in committed:

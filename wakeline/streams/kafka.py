@@ -86,7 +86,7 @@ class KafkaStream:
         """The topic's id, its partitions and its `retention.ms`."""
         return self._topic.facts()
 
-    def verify(self, committed: Mapping[int, int]) -> None:
+    def verify(self, committed: Mapping[int, int], last_read_ms: int | None = None) -> None:
         """Raises StreamError for an offset that is not between a partition's first and its end."""
         self._topic.verify(committed)
 

@@ -6,6 +6,7 @@ and landing keeps both: so offsets are dense here too, and after a crash reading
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from wakeline.clock import Clock, to_epoch_ms, to_iso
 from wakeline.settings import Settings
@@ -17,9 +18,12 @@ from wakeline.streams.kinesis_pages import Page, Place, fetch
 from wakeline.streams.kinesis_positions import LandingPositions, Positions
 from wakeline.streams.kinesis_reader import Reader, require_position
 from wakeline.streams.kinesis_shards import Shard, Shards
-from wakeline.streams.kinesis_verify import require_kept, require_succeeded
+from wakeline.streams.kinesis_verify import HOUR_MS, require_kept, require_succeeded
 from wakeline.streams.kinesis_waiting import Waiting
 from wakeline.streams.protocol import Facts, Lag, Record
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis.type_defs import StreamDescriptionSummaryTypeDef
 
 # A look takes one of the five reads a second that a shard allows, and readers want four.
 _LAG_SECONDS = 1.0
@@ -91,25 +95,31 @@ class KinesisStream:
 
     def facts(self) -> Facts:
         """The stream's ARN and the time it was made, its open shards, and how long it keeps events."""
-        name = self._api.settings.stream
-        answer = self._api.ask(lambda client: client.describe_stream_summary(StreamName=name))
-        summary = answer["StreamDescriptionSummary"]
+        summary = self._summary()
         identity = f"{summary['StreamARN']} of {to_iso(to_epoch_ms(summary['StreamCreationTimestamp']))}"
         open_ = tuple(shard.partition for shard in self._shards.listed().values() if not shard.closed)
         return Facts(identity, open_, summary["RetentionPeriodHours"])
 
-    def verify(self, committed: Mapping[int, int]) -> None:
-        """Raises StreamError when events may have expired unprocessed, or landing lacks the last processed one."""
+    def verify(self, committed: Mapping[int, int], last_read_ms: int | None = None) -> None:
+        """Raises StreamError when events may have expired unprocessed, or landing lacks all of what was processed.
+
+        Reading goes on behind what landing holds, whatever was committed.
+        """
         name = self._api.settings.stream
         shards = self._shards.listed()
-        begun = [shard for shard in self._unfinished() if committed.get(shard.partition, 0)]
-        for partition, look in self._looks(begun, committed).items():
-            require_kept(name, partition, look, self._clock())
-            if look.ended and not look.held:
-                require_succeeded(name, partition, shards, committed)
-        for partition in committed:
+        ends = {**committed, **{partition: end for partition, (end, _) in self._positions.ends().items()}}
+        begun = [shard for shard in self._unfinished() if ends.get(shard.partition, 0)]
+        looks = self._looks(begun, ends)
+        gone = {partition: look for partition, look in looks.items() if not look.held}
+        retention_ms = self._summary()["RetentionPeriodHours"] * HOUR_MS if gone else 0
+        for partition, look in gone.items():
+            if look.ended and look.unread_at_ms is None:
+                require_succeeded(name, partition, shards, ends)
+            else:
+                require_kept(name, partition, look, self._clock(), retention_ms, last_read_ms)
+        for partition in ends:
             if partition not in shards:
-                require_succeeded(name, partition, shards, committed)
+                require_succeeded(name, partition, shards, ends)
 
     def retain(self, committed: Mapping[int, int], before_ms: int) -> int:
         """Nothing happens: Kinesis drops records by its own retention."""
@@ -119,6 +129,11 @@ class KinesisStream:
         """Returns when no call is under way any more; later calls raise StreamError."""
         self._pool.shutdown(cancel_futures=True)
         self._api.close()
+
+    def _summary(self) -> "StreamDescriptionSummaryTypeDef":
+        name = self._api.settings.stream
+        answer = self._api.ask(lambda client: client.describe_stream_summary(StreamName=name))
+        return answer["StreamDescriptionSummary"]
 
     def _unfinished(self) -> list[Shard]:
         return [shard for shard in self._shards.listed().values() if not self._lineage.is_finished(shard.partition)]

@@ -6,24 +6,32 @@ from wakeline.errors import StreamError
 from wakeline.streams.kinesis_look import Look
 from wakeline.streams.kinesis_shards import Shard
 
+HOUR_MS = 3_600_000
 #: What waits for less is on its way; what waits for longer tells that nobody has read for so long.
-STALLED_MS = 3_600_000
+STALLED_MS = HOUR_MS
 
 
-def require_kept(stream: str, partition: int, look: Look, now_ms: int) -> None:
-    """Raises StreamError when the last processed record has expired, and what follows has been waiting.
+def require_kept(
+    stream: str, partition: int, look: Look, now_ms: int, retention_ms: float, last_read_ms: int | None
+) -> None:
+    """Raises StreamError when the last processed record has expired, and others may have expired after it.
 
-    As long as Kinesis holds the last processed record, it holds all that follow. When it does not, nobody can tell
-    whether others expired after it: a shard that was merely quiet for longer than the retention looks the same.
-    So that is believed where reading is alive: where nothing has been waiting for an hour.
+    As long as Kinesis holds the last processed record, it holds all that follow. When it does not, the shard may have
+    been quiet for longer than the retention. That is believed where reading is alive: where nothing has been waiting
+    for an hour, and the stream was read on within the retention, less that hour.
     """
-    if look.held or look.unread_at_ms is None or now_ms - look.unread_at_ms <= STALLED_MS:
+    if look.held:
         return
-    raise _lost(
-        stream,
-        f"partition {partition} no longer holds the last processed event, and the next one has been waiting for"
-        f" {(now_ms - look.unread_at_ms) / STALLED_MS:.1f} hours",
-    )
+    gone = f"partition {partition} no longer holds the last processed event"
+    if look.unread_at_ms is not None and now_ms - look.unread_at_ms > STALLED_MS:
+        hours = (now_ms - look.unread_at_ms) / HOUR_MS
+        raise _lost(stream, f"{gone}, and the next one has been waiting for {hours:.1f} hours")
+    if last_read_ms is not None and now_ms - last_read_ms > retention_ms - STALLED_MS:
+        raise _lost(
+            stream,
+            f"{gone}, and nobody has read the stream for {(now_ms - last_read_ms) / HOUR_MS:.1f} hours of the"
+            f" {retention_ms / HOUR_MS:g} that it keeps events",
+        )
 
 
 def require_succeeded(stream: str, partition: int, shards: Mapping[int, Shard], committed: Collection[int]) -> None:

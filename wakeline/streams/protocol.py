@@ -96,8 +96,12 @@ class EventStream(Protocol):
         StreamFullError when nobody answers, which may pass.
         """
 
-    def verify(self, committed: Mapping[int, int]) -> None:
-        """Raises StreamError when processing cannot go on at these offsets without missing an event."""
+    def verify(self, committed: Mapping[int, int], last_read_ms: int | None = None) -> None:
+        """Raises StreamError when processing cannot go on at these offsets without missing an event.
+
+        `last_read_ms` is when all of the stream was last read on, None where nobody knows: for streams that do not tell
+        by themselves what has expired.
+        """
 
     def retain(self, committed: Mapping[int, int], before_ms: int) -> int:
         """Drop records appended before `before_ms` and below the committed offset; returns how many.

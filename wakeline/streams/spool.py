@@ -87,9 +87,9 @@ class SpooledStream:
         """As the broker's."""
         return self._broker.opened().facts()
 
-    def verify(self, committed: Mapping[int, int]) -> None:
+    def verify(self, committed: Mapping[int, int], last_read_ms: int | None = None) -> None:
         """As the broker's."""
-        self._broker.opened().verify(committed)
+        self._broker.opened().verify(committed, last_read_ms)
 
     def retain(self, committed: Mapping[int, int], before_ms: int) -> int:
         """As the broker's."""

@@ -111,14 +111,14 @@ class Drainer:
         while self._has_work(failures):
             takes = self._has_taken_a_batch(takes)
             failures = 0 if takes else failures + 1
-            takes = takes and self._spool.events > 0
+            takes = takes and self._spool.has_work
 
     def _has_work(self, failures: int) -> bool:
         """Waits for work, after a pause that new events do not cut short; False at the end."""
         with self._changed:
             if failures:
                 self._changed.wait_for(lambda: self._closing, pause_seconds(failures, random.random()))  # noqa: S311
-            self._changed.wait_for(lambda: self._closing or self._spool.events > 0)
+            self._changed.wait_for(lambda: self._closing or self._spool.has_work)
             return not self._closing
 
     def _has_taken_a_batch(self, takes: bool) -> bool:
@@ -139,23 +139,26 @@ class Drainer:
         stream = self._broker.open()
         with self._gate if is_last else nullcontext():
             records = self._spool.next_batch()
-            self._hand_over(stream, records)
+            if records:
+                self._hand_over(stream, records)
             # SQLite alone would let appends go first, again and again.
             with nullcontext() if is_last else self._gate:
-                self._spool.drop(records)
+                self._spool.drop()
         if not self._spool.events:
             self._broker.note_well()
 
     def _hand_over(self, stream: EventStream, records: list[Record]) -> None:
+        """What has left is not handed over again, whatever goes wrong with the rest or with the spool's disk."""
         try:
             stream.append([(record.key, record.value) for record in records])
         except EventRefusedError as error:
-            if len(records) == 1:
-                self._put_aside(records[0], error)
+            if len(records) > 1:
+                middle = len(records) // 2
+                self._hand_over(stream, records[:middle])
+                self._hand_over(stream, records[middle:])
                 return
-            middle = len(records) // 2
-            self._hand_over(stream, records[:middle])
-            self._hand_over(stream, records[middle:])
+            self._put_aside(records[0], error)
+        self._spool.pass_on(records)
 
     def _put_aside(self, record: Record, error: EventRefusedError) -> None:
         self._spool.put_aside(record)

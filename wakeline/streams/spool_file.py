@@ -44,7 +44,9 @@ class SpoolFile:
             os.close(self._lock)
             raise
         [head] = self._waiting.heads()
-        self._earliest, self.events, self.bytes = head.earliest, head.next - head.earliest, self._waiting.size_bytes()
+        self.events, self.bytes = head.next - head.earliest, self._waiting.size_bytes()
+        # The first event that waits, and the first that the file has.
+        self._earliest = self._dropped = head.earliest
 
     def append(self, events: Sequence[tuple[str, bytes]]) -> None:
         """Returns once they are synced to disk. Raises StreamError."""
@@ -52,15 +54,26 @@ class SpoolFile:
         self._count(len(events), sum(len(value) for _, value in events))
 
     def next_batch(self) -> list[Record]:
-        """The first events that wait."""
+        """The first events that wait; none when nothing does."""
         return self._waiting.read({_PARTITION: self._earliest}, BATCH_ROWS, BATCH_BYTES)
 
-    def drop(self, records: list[Record]) -> None:
-        """Forget the first events, as the broker has them; the file's first offset then says so after a crash."""
-        end = records[-1].offset + 1
-        self._waiting.retain({_PARTITION: end}, sys.maxsize)
-        self._earliest = end
+    def pass_on(self, records: list[Record]) -> None:
+        """The first events wait no longer: the broker has them, or they were put aside. Known to this process alone."""
+        self._earliest = records[-1].offset + 1
         self._count(-len(records), -sum(len(record.value) for record in records))
+
+    def drop(self) -> None:
+        """Forget what waits no longer; the file's first offset then says so after a crash.
+
+        Raises StreamError, e.g. when the disk is full; until it succeeds only this process knows.
+        """
+        self._waiting.retain({_PARTITION: self._earliest}, sys.maxsize)
+        self._dropped = self._earliest
+
+    @property
+    def has_work(self) -> bool:
+        """Whether events wait, or some are in the file still that do not."""
+        return self.events > 0 or self._dropped < self._earliest
 
     def put_aside(self, record: Record) -> None:
         """Keep an event that the broker refuses for good; it is tried again at the next start."""

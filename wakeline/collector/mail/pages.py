@@ -48,6 +48,9 @@ TEST_MAIL = Page(
 NOBODY_UNSUBSCRIBED = Page(
     200, "This was a test email", "Nobody was unsubscribed. In the real email the button you have pressed works."
 )
+NOTHING_CONFIRMED = Page(
+    200, "This was a test email", "Nothing was confirmed. In the real email the button you have pressed works."
+)
 NOT_UNSUBSCRIBED = Page(
     503,
     "You are not unsubscribed yet",
