@@ -8,10 +8,9 @@ import dagster as dg
 from clickhouse_connect.driver.client import Client
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
-from sqlalchemy.engine import Engine
 
 from orchestration.configuration import settings
-from wakeline.archive.begun import BegunParts
+from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
 from wakeline.archive.leases import Leases
@@ -19,7 +18,7 @@ from wakeline.archive.restoring import Restored, Restorer
 from wakeline.archive.store import Store
 from wakeline.archive.writing import archive_hours as write_hours
 from wakeline.clock import system_clock
-from wakeline.engines import open_database
+from wakeline.engines import Database, open_database
 from wakeline.pipeline.factory import lane_store, open_ledger
 from wakeline.warehouse.client import connect
 
@@ -60,12 +59,12 @@ def s3_resource() -> S3Resource:
 def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Resource) -> dg.MaterializeResult[None]:
     hours_back = config.hours_back or settings().archive.hours_back
     end_ms = system_clock() + HOUR_MS
-    with _parts(s3.get_client) as (client, store), _open_engine() as engine:
+    with _parts(s3.get_client) as (client, store), _open_database() as database:
         if not settings().archive.enabled:
             context.log.info("Nothing is archived: archive.enabled is false")
             return dg.MaterializeResult(metadata={"hours": 0})
         first_ms = end_ms - end_ms % HOUR_MS - hours_back * HOUR_MS
-        leases = _leases(engine, context.run.run_id)
+        leases = _leases(database, context.run.run_id)
         written = list(write_hours(client, store, leases, first_ms, end_ms, context.log.info))
     rows, size = sum(one.rows for one in written), sum(one.size for one in written)
     return dg.MaterializeResult(metadata={"hours": len(written), "rows": rows, "bytes": size, "archive": str(store)})
@@ -115,13 +114,13 @@ def _parts(s3_client: Callable[[], Any]) -> Iterator[tuple[Client, Store]]:
 
 @contextmanager
 def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> Iterator[Restorer]:
-    with _open_engine() as engine:
+    with _open_database() as database:
         yield Restorer(
             client,
             store,
-            BegunParts(engine),
-            _leases(engine, context.run_id),
-            open_ledger(engine, 0),
+            open_begun_parts(database),
+            _leases(database, context.run_id),
+            open_ledger(database, 0),
             settings().trusted_sources,
             settings().double_opt_in,
             settings().stream.name,
@@ -130,17 +129,17 @@ def _restorer(client: Client, store: Store, context: dg.OpExecutionContext) -> I
 
 
 @contextmanager
-def _open_engine() -> Iterator[Engine]:
-    engine = open_database(settings())
+def _open_database() -> Iterator[Database]:
+    database = open_database(settings())
     try:
-        yield engine
+        yield database
     finally:
-        engine.dispose()
+        database.dispose()
 
 
-def _leases(engine: Engine, run_id: str) -> Leases:
+def _leases(database: Database, run_id: str) -> Leases:
     lease_ms = round(settings().lane.lease_seconds * 1000)
-    return Leases(lane_store(settings(), engine), run_id, system_clock, lease_ms)
+    return Leases(lane_store(settings(), database), run_id, system_clock, lease_ms)
 
 
 def _totals(restored: list[Restored]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from support.sending import Book
 from wakeline.engines import open_sqlite
 
 if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for their imports.
+    from support.dynamodb import DynamoServer
     from support.kafka import KafkaBroker
     from support.postgres import PostgresServer
     from support.shipping import Arrivals, Served
@@ -74,6 +75,18 @@ def postgres() -> Iterator["PostgresServer"]:
     from support.postgres import open_postgres_server
 
     with open_postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoServer"]:
+    """The server of the whole session; each test has a table of its own."""
+    from support.dynamodb import open_dynamodb
+    from support.ministack import CREDENTIALS
+
+    with pytest.MonkeyPatch.context() as patch, open_dynamodb(tmp_path_factory.mktemp("dynamodb")) as server:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name.upper(), value)
         yield server
 
 

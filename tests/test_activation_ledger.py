@@ -281,6 +281,7 @@ def test_of_a_yes_and_a_no_at_the_same_time_the_no_counts(book: Book) -> None:
     assert book.claim(lease, marketing())[0].reason == "no_consent"
 
 
+@pytest.mark.timeout(600)  # Of servers that are asked about a hundred times for an example.
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_in_whatever_order_and_however_often_people_are_heard_the_ledger_knows_the_same(

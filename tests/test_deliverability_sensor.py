@@ -12,7 +12,7 @@ from support.warehouse import Site, no_warnings
 
 from wakeline.activation.campaigns import load_campaigns
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.ledger.summary import SqlSummary
+from wakeline.activation.ledger.summary import Summary
 from wakeline.settings import MAIL_SOURCE
 from wakeline.warehouse.mirror import Mirror
 
@@ -72,7 +72,7 @@ def report(site: Site, event: str, keys: list[str], source: str = MAIL_SOURCE, *
 
 
 def tick(site: Site, instance: dg.DagsterInstance) -> str:
-    Mirror(site.client, SqlSummary(site.engine)).copy()
+    Mirror(site.client, Summary(site.engine)).copy()
     result = deliverability_sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(result, dg.SkipReason)
     return str(result.skip_message)
@@ -163,7 +163,7 @@ def test_a_warehouse_that_does_not_answer_is_one_sentence_and_pauses_nothing(
 
 def test_the_check_can_be_run_by_hand_and_pauses_nothing(site: Site, instance: dg.DagsterInstance) -> None:
     report(site, "Email Bounced", send(site, GUILTY, 40))
-    Mirror(site.client, SqlSummary(site.engine)).copy()
+    Mirror(site.client, Summary(site.engine)).copy()
     check = build_deliverability_checks()
     job = dg.Definitions(
         assets=[dg.AssetSpec(campaign_key(name)) for name in deliverability_checks.campaigns()],

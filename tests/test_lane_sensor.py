@@ -1,5 +1,6 @@
 """What an operator sees of a stream that cannot be read: one sentence in the sensor's tick, and a failed check."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -134,6 +135,15 @@ def expire(state: LaneState, lane: str, now_ms: int) -> None:
     """The holder renews its lease no more, and it is over."""
     lease = Lease(lane, state.holder, state.fencing_token, 2)
     configuration.lane_store().renew(lease, now_ms - LEASE_MS, LEASE_MS)
+
+
+def test_a_ledger_that_is_away_is_one_sentence_and_the_next_look_goes_on(deployed: Settings) -> None:
+    deployed(LEDGER__KIND="postgres", LEDGER__URL="postgresql://wakeline:hunter2@127.0.0.1:9/wakeline")
+    with dg.DagsterInstance.ephemeral() as instance:
+        said = tick(instance)
+        assert not said.run_requests
+        assert re.match(r"The ledger database at 127\.0\.0\.1:9 fails: .*refused", str(said.skip_reason))
+        assert "hunter2" not in (str(said.skip_reason))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ from support.sending import LANE, LEASE_MS, Book, granted, intended, marketing, 
 from support.stack import await_that
 
 from wakeline.activation.consent import RecordAddress
+from wakeline.activation.ledger.reading import count_open, count_sends, send_of
 from wakeline.database import record_addresses
-from wakeline.engines import MOST_LOCKS, lock_everybody, lock_people, open_database, open_postgres
+from wakeline.engines import MOST_LOCKS, lock_everybody, lock_people, open_database, open_for_reading, open_postgres
 from wakeline.errors import ConfigError, LeaseLostError, LedgerError
-from wakeline.pipeline.lanes import Lease, require
+from wakeline.pipeline.factory import lane_store, open_ledger
+from wakeline.pipeline.lanes import Lease
+from wakeline.pipeline.lanes_sql import require
 from wakeline.settings import LedgerSettings, Settings
 
 if TYPE_CHECKING:
@@ -174,6 +177,24 @@ def test_a_wrong_url_is_a_sentence_without_the_password(url: str, sentence: str)
     with pytest.raises(ConfigError, match=re.escape(sentence)) as caught:
         open_database(settings)
     assert "hunter2" not in _everything_said(caught.value)
+
+
+def test_the_settings_open_lanes_and_ledger_and_what_people_ask_is_answered(url: str) -> None:
+    settings = Settings(ledger=LedgerSettings(kind="postgres", url=url))
+    database = open_database(settings)
+    try:
+        lanes, ledger = lane_store(settings, database), open_ledger(database, 0)
+        lease = lanes.acquire(LANE, "run-1", NOW_MS, LEASE_MS)
+        assert lease is not None
+        ledger.claim(lease, [intended(), intended("order/2", address="")], "run-1", {}, NOW_MS)
+        assert count_sends(database) == {"order_confirmation": {"claimed": 1, "skipped:no_address": 1}}
+        assert count_open(database) == 1
+        assert lanes.holders_so_far() == 1
+    finally:
+        database.dispose()
+    reading = open_for_reading(settings)
+    assert (send_of(reading, intended().key) or {})["address"] == "ann@example.com"
+    reading.dispose()
 
 
 def test_what_a_statement_was_about_is_not_in_the_error(book: Book) -> None:

@@ -16,7 +16,7 @@ from wakeline.activation.links import MailLinks
 from wakeline.activation.tokens import Mailed
 from wakeline.clock import to_iso
 from wakeline.database import consents as consents_table
-from wakeline.database import open_database
+from wakeline.engines import open_sqlite
 from wakeline.pipeline.classify import mark_duplicates
 from wakeline.settings import MAIL_SOURCE
 
@@ -79,7 +79,7 @@ def test_a_press_states_the_consent_of_the_person_with_the_mail_it_was_said_on(p
 
 
 def test_the_press_is_on_record_for_the_person_and_for_the_mails_address(postbox: Postbox) -> None:
-    engine = open_database(postbox.folder / "other.sqlite")
+    engine = open_sqlite(postbox.folder / "other.sqlite")
     book = Book(engine)
     lease, sent = book.hold(), intended(address=" Ann@Example.com")
     book.claim(lease, sent)

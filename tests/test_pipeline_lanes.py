@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from support.clocks import NOW_MS
-from support.ledgers import BACKENDS, OpenBook, books
+from support.ledgers import BACKENDS, SQL_BACKENDS, OpenBook, books
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.database import lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
-from wakeline.pipeline.lanes import LaneState, LaneStore, Lease
+from wakeline.pipeline.lanes import ARCHIVE, LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
 
@@ -65,7 +65,7 @@ def test_a_lane_is_held_by_one_run_until_its_lease_expires(book: Book) -> None:
 
 
 def test_the_lane_that_has_read_least_lately_says_when_the_stream_was_read(book: Book) -> None:
-    two = LaneStore(book.engine, "events", 2)
+    two = book.store(2)
     leases = [lease for name in two.names() if (lease := two.acquire(name, "run", NOW_MS, LEASE_MS))]
     assert two.last_read_ms() is None
     two.note_read(leases[0], NOW_MS)
@@ -74,7 +74,7 @@ def test_the_lane_that_has_read_least_lately_says_when_the_stream_was_read(book:
     assert two.last_read_ms() == NOW_MS - 7
     for lease in leases:
         two.release(lease)
-    three = LaneStore(book.engine, "events", 3)
+    three = book.store(3)
     assert three.acquire("2", "run", NOW_MS, LEASE_MS) is not None
     assert three.last_read_ms() == NOW_MS - 7
 
@@ -350,6 +350,27 @@ def test_where_a_partition_begins_is_remembered_from_its_first_reading(book: Boo
     assert book.store(stream="another").starts() == {}
 
 
+def test_the_archive_is_held_by_one_run_beside_the_lanes_and_whatever_their_number(book: Book) -> None:
+    one, two = book.store(1), book.store(2)
+    first = one.acquire_archive("restore-1", NOW_MS, LEASE_MS)
+    assert first is not None
+    lane = held(one, "0", "run-1")
+    assert two.acquire_archive("restore-2", NOW_MS, LEASE_MS) is None
+    one.release(lane)
+    held(two, "1", "run-2")
+    one.renew(first, NOW_MS, LEASE_MS)
+    assert two.state(ARCHIVE).holder == "restore-1"
+    book.say(first, granted())
+    second = two.acquire_archive("restore-2", NOW_MS + LEASE_MS, LEASE_MS)
+    assert second is not None
+    assert second.fencing_token == first.fencing_token + 1
+    with pytest.raises(LeaseLostError):
+        book.say(first, granted())
+    two.release(second)
+    assert one.acquire_archive("restore-3", NOW_MS, LEASE_MS) is not None
+    assert (two.holders_so_far(), set(two.read_until())) == (3, {"0", "1"})
+
+
 def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
     book.lanes.require_identity("a1")
     book.lanes.require_identity("a1")
@@ -357,6 +378,7 @@ def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
         book.lanes.require_identity("b2")
 
 
+@pytest.mark.parametrize("open_book", SQL_BACKENDS, indirect=True)
 def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(open_book: OpenBook) -> None:
     with open_book().engine.begin() as connection:
         row = {"lane": "0", "holder": "", "fencing_token": 7, "evaluated_until_ms": 5}

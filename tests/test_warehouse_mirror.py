@@ -9,7 +9,7 @@ from support.sending import Book, answered, granted, intended, marketing
 from support.warehouse import Site, WarehouseProcess, no_warnings
 
 from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
-from wakeline.activation.ledger.summary import SqlSummary
+from wakeline.activation.ledger.summary import Summary
 from wakeline.clock import to_epoch_ms
 from wakeline.errors import WarehouseError
 from wakeline.pipeline.lanes import Lease
@@ -27,7 +27,7 @@ def site(site: Site) -> Site:
 
 def open_mirror(site: Site) -> Mirror:
     """As another run opens it."""
-    return Mirror(site.client, SqlSummary(site.engine))
+    return Mirror(site.client, Summary(site.engine))
 
 
 def work(book: Book, first: int, now_ms: int = NOW_MS) -> Lease:

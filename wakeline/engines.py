@@ -1,4 +1,4 @@
-"""Opens the ledger database on SQLite or Postgres, and hides where the two differ.
+"""Opens the ledger database, and hides where SQLite and Postgres differ.
 
 A transaction that reads, decides and writes sees nothing change between its reads and its commit: on SQLite because
 there is only one at a time, on Postgres by the locks below. See docs/decisions/0012-locks-on-postgres.md.
@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateColumn
 
 from wakeline.database import metadata
+from wakeline.dynamodb import Table, open_table
 from wakeline.errors import ConfigError, LedgerError
 from wakeline.settings import Settings
 
@@ -38,11 +39,19 @@ _DETAILS = ("DETAIL", "CONTEXT", "HINT", "LINE")
 _LANES, _EVERYBODY, _SCHEMA = (int.from_bytes(b"wak" + bytes([number])) for number in range(3))
 
 
-def open_database(settings: Settings) -> Engine:
+#: Where a ledger is kept. Whoever opens it disposes of it.
+Database = Engine | Table
+
+
+def open_database(settings: Settings) -> Database:
     """The ledger database of the settings, created with its tables where missing.
 
     Raises ConfigError or LedgerError, in a sentence; later every error of the database is a LedgerError.
     """
+    if settings.ledger.kind == "dynamodb":
+        table = open_table(settings.ledger)
+        table.make_sure()
+        return table
     if settings.ledger.kind == "sqlite":
         return open_sqlite(settings.ledger_path)
     return open_postgres(settings.ledger.url)
@@ -62,8 +71,10 @@ def open_postgres(url: str) -> Engine:
     return _with_tables(_postgres(url))
 
 
-def open_for_reading(settings: Settings) -> Engine:
-    """The database as it is: nothing is made where there is none, and no connection stays open."""
+def open_for_reading(settings: Settings) -> Database:
+    """The database as it is: nothing is made where there is none, and no connection of SQL stays open."""
+    if settings.ledger.kind == "dynamodb":
+        return open_table(settings.ledger)
     if settings.ledger.kind == "postgres":
         engine = _postgres(settings.ledger.url, poolclass=NullPool)
     else:
@@ -171,7 +182,7 @@ def _explain(context: ExceptionContext) -> None:
 
 def _said(error: BaseException) -> str:
     lines = itertools.takewhile(lambda line: not line.startswith(_DETAILS), str(error).splitlines())
-    return " ".join(line.strip() for line in lines).strip().rstrip(".") or type(error).__name__
+    return " ".join(line.strip() for line in lines).strip().rstrip(".?") or type(error).__name__
 
 
 def _place(engine: Engine | None) -> str:

@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeline.activation.campaigns import Campaign, load_campaigns
-from wakeline.activation.ledger.sql import SqlLedger
-from wakeline.activation.ledger.summary import SKIP, Counts, SqlSummary, skips
+from wakeline.activation.ledger.summary import SKIP, Counts, Summary, skips
 from wakeline.clock import Clock, to_iso
 from wakeline.engines import open_database
+from wakeline.pipeline.factory import open_ledger
 from wakeline.settings import Settings
 
 _HOUR_MS = 3_600_000
@@ -23,12 +23,12 @@ def build_overview(settings: Settings, hours: float, clock: Clock) -> list[dict[
     Counts are of the last hours, but for what waits (deferred, held, retry): that is everything that waits now.
     """
     campaigns = load_campaigns(settings.campaigns_dir)
-    engine = open_database(settings)
+    database = open_database(settings)
     try:
-        pauses = SqlLedger(engine, key_ms=0).pauses()
-        counts = SqlSummary(engine).counts(clock() - round(hours * _HOUR_MS))
+        pauses = open_ledger(database, 0).pauses()
+        counts = Summary(database).counts(clock() - round(hours * _HOUR_MS))
     finally:
-        engine.dispose()
+        database.dispose()
     names = sorted({*campaigns, *pauses, *counts})
     return [_entry(name, campaigns.get(name), pauses.get(name), counts.get(name, {})) for name in names]
 

@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from rich.table import Table
-from sqlalchemy.engine import Engine
 
-from wakeline.activation.ledger.summary import SqlSummary
+from wakeline.activation.ledger.reading import latest_sent
+from wakeline.activation.ledger.summary import Summary
 from wakeline.clock import Clock
-from wakeline.database import lanes, sends
-from wakeline.engines import open_database
+from wakeline.engines import Database, open_database
 from wakeline.overview import sends_table
 from wakeline.pipeline.factory import lane_store
-from wakeline.pipeline.lanes import ARCHIVE
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
@@ -41,25 +38,25 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     `sends` is campaign -> state -> count, where a skip's state is `skipped:<reason>`; `latency_ms` is
     stage -> p50, p95, p99 of sends that an event caused.
     """
-    engine = open_database(settings)
+    database = open_database(settings)
     stream = open_stream(settings, clock)
     try:
-        lanes_ = lane_store(settings, engine)
-        committed, starts = lanes_.committed(), lanes_.starts()
+        lanes = lane_store(settings, database)
+        committed, starts = lanes.committed(), lanes.starts()
         lag = stream.lag(committed)
         processed = sum(end - starts.get(partition, 0) for partition, end in committed.items())
         return {
             "received": processed + (lag.events or 0),
             **_statuses(settings),
             "profiles": _profiles(settings),
-            "sends": SqlSummary(engine).counts(),
-            "latency_ms": _latencies(engine),
+            "sends": Summary(database).counts(),
+            "latency_ms": _latencies(database),
             "lag_seconds": lag.seconds,
-            "generations": _generations(engine),
+            "generations": lanes.holders_so_far(),
         }
     finally:
         stream.close()
-        engine.dispose()
+        database.dispose()
 
 
 def report_tables(report: dict[str, Any]) -> list[Table]:
@@ -81,23 +78,10 @@ def _profiles(settings: Settings) -> int:
     return int(profiles)
 
 
-def _latencies(engine: Engine) -> dict[str, dict[str, float]]:
+def _latencies(database: Database) -> dict[str, dict[str, float]]:
     names = sorted({name for _, begin, end in _STAGES for name in (begin, end)})
-    query = (
-        sa.select(*(sends.c[name] for name in names))
-        .where(sends.c.state == "sent", sends.c.received_at_ms.is_not(None))
-        .order_by(sends.c.claimed_at_ms.desc())
-        .limit(_LATENCY_SENDS)
-    )
-    with engine.connect().execution_options(read_only=True) as connection:
-        rows = connection.execute(query).mappings().all()
+    rows = latest_sent(database, names, _LATENCY_SENDS)
     return {stage: percentiles([row[end] - row[begin] for row in rows]) for stage, begin, end in _STAGES}
-
-
-def _generations(engine: Engine) -> int:
-    query = sa.select(sa.func.sum(lanes.c.fencing_token)).where(lanes.c.lane != ARCHIVE)
-    with engine.connect().execution_options(read_only=True) as connection:
-        return int(connection.execute(query).scalar() or 0)
 
 
 def _events_table(report: dict[str, Any]) -> Table:

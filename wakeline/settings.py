@@ -214,7 +214,7 @@ class WarehouseSettings(Section):
 class LedgerSettings(Section):
     """The database of leases, offsets, consents, suppressions and sends."""
 
-    kind: Literal["sqlite", "postgres"] = Field(
+    kind: Literal["sqlite", "postgres", "dynamodb"] = Field(
         "sqlite", description="sqlite is the file `ledger.sqlite` in `data_dir`; several machines need another."
     )
     url: str = Field(
@@ -223,6 +223,9 @@ class LedgerSettings(Section):
         description="Postgres: `postgresql://USER@HOST/DATABASE?sslmode=verify-full`; what it leaves out is taken from"
         " PGPASSWORD and the other variables of libpq.",
     )
+    table: str = Field("wakeline-ledger", description="DynamoDB: name of the table; made if it is missing.")
+    region: str = Field("", description="DynamoDB: AWS region; empty takes that of the environment.")
+    endpoint_url: str = Field("", description="DynamoDB: another address than AWS's own, such as a VPC endpoint.")
 
 
 class ArchiveSettings(Section):

@@ -1,24 +1,20 @@
 """Tells whether everything that was posted has been processed to its end."""
 
-import sqlalchemy as sa
-
+from wakeline.activation.ledger.reading import count_open
 from wakeline.clock import system_clock, to_epoch_ms
-from wakeline.database import sends
 from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 
-_OPEN_STATES = ("claimed", "retry")
-
 
 def unsettled(settings: Settings, received: int) -> str | None:
     """What is still open of `received` events: one clause for a person, None when all is settled."""
-    engine = open_database(settings)
+    database = open_database(settings)
     stream = open_stream(settings, system_clock)
     try:
-        lanes = lane_store(settings, engine)
+        lanes = lane_store(settings, database)
         lag = stream.lag(lanes.committed())
         if lag.events or lag.seconds:
             return f"{'' if lag.events is None else lag.events} events are not processed yet"
@@ -28,13 +24,11 @@ def unsettled(settings: Settings, received: int) -> str | None:
         # A lane without wake-ups does not say how far it is.
         if any(due_ms > lanes.state(str(lane)).evaluated_until_ms for lane, due_ms in last_wakeups_ms.items()):
             return "wake-ups are still to come"
-        with engine.connect().execution_options(read_only=True) as connection:
-            query = sa.select(sa.func.count()).where(sends.c.state.in_(_OPEN_STATES))
-            waiting = connection.execute(query).scalar_one()
+        waiting = count_open(database)
         return f"{waiting} sends are not settled" if waiting else None
     finally:
         stream.close()
-        engine.dispose()
+        database.dispose()
 
 
 _LANDED = "SELECT count() FROM landing WHERE stream = {stream:String}"

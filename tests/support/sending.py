@@ -7,6 +7,7 @@ from math import inf
 from threading import Lock
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
@@ -19,11 +20,16 @@ from wakeline.activation.esp.guarded import Guarded
 from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome
 from wakeline.activation.gates import Cap, Rules
+from wakeline.activation.ledger.dynamodb import DynamoLedger
+from wakeline.activation.ledger.dynamodb_items import row_of
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Answer
 from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
-from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.dynamodb import MOST_ACTIONS, Table, delete
+from wakeline.pipeline.lanes import LaneStore, Lease, ranges_of_intent
+from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore, lane_key
+from wakeline.pipeline.lanes_sql import SqlLaneStore
 
 LANE = "0"
 LEASE_MS = 10_000
@@ -65,7 +71,7 @@ def alone(esp: Esp) -> FailOver:
     return FailOver([Guarded(esp, RateLimit(inf), 1_000, breaker, time.monotonic, time.sleep)])
 
 
-@dataclass
+@dataclass(repr=False)
 class Book:
     """A ledger database, and the shortest way to everything in it."""
 
@@ -77,13 +83,15 @@ class Book:
     ledger_with_key: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = LaneStore(self.engine, "events")
-        self.ledger = SqlLedger(self.engine, key_ms=0)
-        self.ledger_with_key = SqlLedger(self.engine, key_ms=KEY_MS)
+        self.lanes = self.store()
+        self.ledger, self.ledger_with_key = self._open_ledger(0), self._open_ledger(KEY_MS)
 
     def store(self, lane_count: int = 1, stream: str = "events") -> LaneStore:
         """Lanes of another number, or of another stream, in the same database."""
-        return LaneStore(self.engine, stream, lane_count)
+        return SqlLaneStore(self.engine, stream, lane_count)
+
+    def _open_ledger(self, key_ms: int) -> Ledger:
+        return SqlLedger(self.engine, key_ms)
 
     def forget(self) -> None:
         """Nobody was heard or mailed yet."""
@@ -151,6 +159,35 @@ class Book:
     def states(self) -> list[tuple[str, str]]:
         """(state, reason) of every send, sorted."""
         return sorted((row["state"], row["reason"]) for row in self.rows())
+
+
+class DynamoBook(Book):
+    """The same in DynamoDB."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.__post_init__()
+
+    def store(self, lane_count: int = 1, stream: str = "events") -> LaneStore:
+        return DynamoLaneStore(self.table, stream, lane_count)
+
+    def _open_ledger(self, key_ms: int) -> Ledger:
+        return DynamoLedger(self.table, key_ms)
+
+    def forget(self) -> None:
+        keys = [(item["pk"], item["sk"]) for item in self.table.scan() if item["pk"].startswith(("id#", "key#"))]
+        for start in range(0, len(keys), MOST_ACTIONS):
+            self.table.write([delete(key) for key in keys[start : start + MOST_ACTIONS]])
+
+    def begun(self, lane: str = LANE) -> dict[int, tuple[int, int]]:
+        [item] = self.table.get([lane_key(lane)]).values() or [{}]
+        return ranges_of_intent(orjson.loads(item.get("intent", "{}")))
+
+    def rows(self) -> list[dict[str, Any]]:
+        found = [row_of(item) for item in self.table.scan() if item["sk"].startswith("send#")]
+        for row in found:
+            del row["revision"]
+        return sorted(found, key=lambda row: row["idempotency_key"])
 
 
 def intended(occurrence: str = "order/1", *, ids: Sequence[str] = ("user:ann",), **changes: Any) -> Intended:

@@ -7,10 +7,10 @@ from typing import Any
 
 from wakeline.activation.campaigns import load_campaigns
 from wakeline.activation.ledger.protocol import Ledger
-from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.clock import Clock
 from wakeline.engines import open_database
 from wakeline.errors import ConfigError
+from wakeline.pipeline.factory import open_ledger
 from wakeline.settings import Settings
 
 
@@ -51,8 +51,8 @@ class Control:
 def open_control(settings: Settings, clock: Clock) -> Iterator[Control]:
     """The switches of the settings' campaigns, on their ledger."""
     campaigns = load_campaigns(settings.campaigns_dir)
-    engine = open_database(settings)
+    database = open_database(settings)
     try:
-        yield Control(SqlLedger(engine, key_ms=0), clock, campaigns)  # Nothing is settled through it.
+        yield Control(open_ledger(database, 0), clock, campaigns)  # Nothing is settled through it.
     finally:
-        engine.dispose()
+        database.dispose()

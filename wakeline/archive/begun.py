@@ -1,15 +1,20 @@
 """Parts of a restore that were begun: kept in the ledger's database until they are through."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from wakeline.archive.hours import hour_of
 from wakeline.archive.parts import Part
-from wakeline.database import lanes, restores
+from wakeline.database import restores
+from wakeline.dynamodb import Table, delete, put
+from wakeline.engines import Database
 from wakeline.errors import ArchiveError
+
+_RESTORES = "restores"
 
 
 class BegunParts:
@@ -20,13 +25,7 @@ class BegunParts:
 
     def add(self, part: Part, inserts_before: int) -> None:
         """Note a part down before it is inserted; `inserts_before` is how many inserts landing had seen."""
-        row = {
-            "token": part.token,
-            "file": part.hour.file,
-            "stream": part.hour.stream,
-            "ranges": [list(one) for one in part.ranges],
-            "inserts_before": inserts_before,
-        }
+        row = _row(part, inserts_before)
         with self._engine.begin() as connection:
             connection.execute(sa.insert(restores).values(row))
 
@@ -39,17 +38,46 @@ class BegunParts:
         """The parts that were begun, each with its `inserts_before`."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = connection.execute(sa.select(restores)).mappings().all()
-        return [(_part(row), row["inserts_before"]) for row in rows]
-
-    def batches(self) -> list[dict[int, tuple[int, int]]]:
-        """Offset ranges that lanes have begun to ingest, and will ingest again from the stream if they were cut off."""
-        with self._engine.connect().execution_options(read_only=True) as connection:
-            intents: Sequence[Any] = connection.execute(sa.select(lanes.c.intent)).scalars().all()
-        begun: list[dict[str, tuple[int, int]]] = [intent for intent in intents if intent]
-        return [{int(name): (first, end) for name, (first, end) in intent.items()} for intent in begun]
+        return [(_part(dict(row)), row["inserts_before"]) for row in rows]
 
 
-def _part(row: sa.RowMapping) -> Part:
+class DynamoBegunParts:
+    """The same on DynamoDB."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def add(self, part: Part, inserts_before: int) -> None:
+        """Note a part down before it is inserted; `inserts_before` is how many inserts landing had seen."""
+        row = _row(part, inserts_before)
+        self._table.write([put((_RESTORES, part.token), {**row, "ranges": orjson.dumps(row["ranges"]).decode()})])
+
+    def remove(self, part: Part) -> None:
+        """It is in every table."""
+        self._table.write([delete((_RESTORES, part.token))])
+
+    def all(self) -> list[tuple[Part, int]]:
+        """The parts that were begun, each with its `inserts_before`."""
+        items = self._table.query(_RESTORES)
+        return [(_part({**one, "ranges": orjson.loads(one["ranges"])}), one["inserts_before"]) for one in items]
+
+
+def open_begun_parts(database: Database) -> BegunParts | DynamoBegunParts:
+    """The parts noted down in a ledger's database."""
+    return DynamoBegunParts(database) if isinstance(database, Table) else BegunParts(database)
+
+
+def _row(part: Part, inserts_before: int) -> dict[str, Any]:
+    return {
+        "token": part.token,
+        "file": part.hour.file,
+        "stream": part.hour.stream,
+        "ranges": [list(one) for one in part.ranges],
+        "inserts_before": inserts_before,
+    }
+
+
+def _part(row: Mapping[str, Any]) -> Part:
     hour = hour_of(row["file"])
     if hour is None:
         raise ArchiveError(f"The ledger's table restores names {row['file']}, which is no file of an archive.")

@@ -53,6 +53,10 @@ class Leases:
             self._held.append(lease)
         return True
 
+    def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
+        """What lanes have begun to ingest, and will ingest again from the stream if they were cut off."""
+        return self._lanes.begun_batches()
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """The leases do not expire meanwhile. Raises LeaseLostError when one has been lost before."""

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 
 from wakeline.activation.consent import said_in
 from wakeline.activation.ledger.protocol import Ledger
-from wakeline.archive.begun import BegunParts
+from wakeline.archive.begun import BegunParts, DynamoBegunParts
 from wakeline.archive.gaps import Archived, gaps_before
 from wakeline.archive.hours import Hour, hour_of, read_versions
 from wakeline.archive.leases import Leases
@@ -49,7 +49,7 @@ class Restorer:
 
     client: Client
     store: Store
-    begun: BegunParts
+    begun: BegunParts | DynamoBegunParts
     leases: Leases
     ledger: Ledger
     #: Names of the sources that are believed in what they say of others.
@@ -85,7 +85,7 @@ class Restorer:
     def _known_ends(self) -> dict[int, int]:
         """Where lanes would go on: behind landing, and behind what they have begun and will ingest again."""
         ends = self._landing.committed()
-        for batch in self.begun.batches():
+        for batch in self.leases.begun_batches():
             for partition, (first, end) in batch.items():
                 if first <= ends.get(partition, 0):
                     ends[partition] = max(end, ends.get(partition, 0))
@@ -131,7 +131,7 @@ class Restorer:
         return Restored(hour, landed + begun + inserted, landed, begun, inserted)
 
     def _look(self, table: str, hour: Hour, place: Place) -> Look:
-        batches = self.begun.batches() if hour.stream == self.stream else []
+        batches = self.leases.begun_batches() if hour.stream == self.stream else []
 
         def is_begun(place: Place) -> bool:
             bounds = [batch[place[0]] for batch in batches if place[0] in batch]

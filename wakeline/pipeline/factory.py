@@ -3,21 +3,24 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from sqlalchemy.engine import Engine
-
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.failover import FailOver
+from wakeline.activation.ledger.dynamodb import DynamoLedger
+from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
-from wakeline.activation.ledger.summary import SqlSummary
+from wakeline.activation.ledger.summary import Summary
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.activation.rules import rules_of
 from wakeline.activation.tokens import Tokens
 from wakeline.clock import Clock
-from wakeline.engines import open_database
+from wakeline.dynamodb import Table
+from wakeline.engines import Database, open_database
 from wakeline.errors import ConfigError
 from wakeline.pipeline.lanes import LaneStore
+from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore
+from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
 from wakeline.settings import Settings, load_secrets
@@ -37,8 +40,8 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
     live = load_live_models(settings)
     campaigns = checked_campaigns(settings, live)
     with ExitStack() as parts:
-        engine = open_database(settings)
-        parts.callback(engine.dispose)
+        database = open_database(settings)
+        parts.callback(database.dispose)
         client = connect(settings.warehouse)
         parts.callback(client.close)
         landing = Landing(client, settings.stream.name)
@@ -53,10 +56,10 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             settings,
             clock,
             stream,
-            lane_store(settings, engine),
+            lane_store(settings, database),
             landing,
             evaluator,
-            open_ledger(engine, esp.idempotency_key_seconds),
+            open_ledger(database, esp.idempotency_key_seconds),
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
@@ -69,14 +72,16 @@ def open_mirror(settings: Settings) -> Iterator[Mirror]:
     with ExitStack() as parts:
         client = connect(settings.warehouse)
         parts.callback(client.close)
-        engine = open_database(settings)
-        parts.callback(engine.dispose)
-        yield Mirror(client, SqlSummary(engine))
+        database = open_database(settings)
+        parts.callback(database.dispose)
+        yield Mirror(client, Summary(database))
 
 
-def lane_store(settings: Settings, engine: Engine) -> LaneStore:
+def lane_store(settings: Settings, database: Database) -> LaneStore:
     """The lanes of the settings' stream."""
-    return LaneStore(engine, settings.stream.name, settings.lane.count)
+    if isinstance(database, Table):
+        return DynamoLaneStore(database, settings.stream.name, settings.lane.count)
+    return SqlLaneStore(database, settings.stream.name, settings.lane.count)
 
 
 def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaign]:
@@ -92,9 +97,10 @@ def checked_campaigns(settings: Settings, live: LiveModels) -> dict[str, Campaig
     return campaigns
 
 
-def open_ledger(engine: Engine, idempotency_key_seconds: float) -> SqlLedger:
+def open_ledger(database: Database, idempotency_key_seconds: float) -> Ledger:
     """The ledger of sends through ESPs that know a key again for so long."""
-    return SqlLedger(engine, round(min(idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000))
+    key_ms = round(min(idempotency_key_seconds, _FOR_EVER_SECONDS) * 1000)
+    return DynamoLedger(database, key_ms) if isinstance(database, Table) else SqlLedger(database, key_ms)
 
 
 def open_mailer(settings: Settings, campaigns: dict[str, Campaign], esp: FailOver, clock: Clock) -> Mailer:

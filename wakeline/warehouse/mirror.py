@@ -13,6 +13,7 @@ from wakeline.warehouse.client import FAULTS, first_line
 
 #: Changes are read again for so long: one that was written late, after an outage of the ledger, has an earlier time.
 OVERLAP_MS = 300_000
+_PAUSE_SECONDS = 600.0
 #: Sends copied in one insert.
 PAGE_ROWS = 10_000
 
@@ -38,6 +39,11 @@ class Mirror:
         self._newest_ms: int | None = None
         #: What was copied within the overlap: key -> time of the change.
         self._copied: dict[str, int] = {}
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait after a copy before the next: a ledger that is read as a whole is read seldom."""
+        return _PAUSE_SECONDS if self._ledger.reads_everything else 0.0
 
     def copy(self) -> int:
         """Copy what has changed since the last call, or since ClickHouse's newest row; how many sends that was.

@@ -53,7 +53,8 @@ from wakeline.database import (
 )
 from wakeline.engines import insert, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
-from wakeline.pipeline.lanes import Lease, Ranges, require
+from wakeline.pipeline.lanes import Lease, Ranges
+from wakeline.pipeline.lanes_sql import require
 from wakeline.pipeline.triggers import Occurrence
 
 #: SQLite takes at most 32,766 variables in a statement.

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from wakeline.activation.campaigns import Campaign, load_campaigns
+from wakeline.activation.ledger.reading import send_of
 from wakeline.activation.rendering import Renderer, RenderError
 from wakeline.activation.tokens import Stamped, Tokens, View
-from wakeline.database import sends
 from wakeline.engines import open_for_reading
 from wakeline.errors import WakelineError
 from wakeline.settings import Settings
@@ -88,7 +86,9 @@ def _unsigned(token: object) -> str:
 
 
 def _read(settings: Settings, key: str) -> _Sent | None:
-    query = sa.select(sends.c.contact, sends.c.context, sends.c.variant).where(sends.c.idempotency_key == key)
-    with open_for_reading(settings).connect() as connection:
-        row = connection.execute(query).one_or_none()
-    return None if row is None else _Sent(row.contact, row.context, row.variant)
+    database = open_for_reading(settings)
+    try:
+        row = send_of(database, key)
+    finally:
+        database.dispose()
+    return None if row is None else _Sent(row["contact"], row["context"], row["variant"])

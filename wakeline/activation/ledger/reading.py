@@ -1,0 +1,65 @@
+"""What people and displays ask of the ledger, in whatever database it is; nothing of it decides anything."""
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from wakeline.activation.ledger.dynamodb_items import owner_key, row_of, send_key
+from wakeline.activation.ledger.states import CLAIMED, RETRY, SENT, SKIPPED
+from wakeline.database import sends
+from wakeline.dynamodb import Table
+from wakeline.engines import Database
+
+_OPEN = (CLAIMED, RETRY)
+Row = Mapping[str, Any]
+
+
+def count_open(database: Database) -> int:
+    """How many sends are claimed, or wait to be tried again."""
+    return sum(rows for (_, state, _), rows in _counted(database) if state in _OPEN)
+
+
+def latest_sent(database: Database, columns: Sequence[str], limit: int) -> list[Row]:
+    """The latest accepted sends that an event caused. Reads all of a DynamoDB table."""
+    if isinstance(database, Table):
+        caused = (row for row in all_rows(database) if row["state"] == SENT and row["received_at_ms"] is not None)
+        return heapq.nlargest(limit, caused, key=lambda row: int(row["claimed_at_ms"]))
+    query = (
+        sa.select(*(sends.c[name] for name in columns))
+        .where(sends.c.state == SENT, sends.c.received_at_ms.is_not(None))
+        .order_by(sends.c.claimed_at_ms.desc())
+        .limit(limit)
+    )
+    with database.connect().execution_options(read_only=True) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def send_of(database: Database, key: str) -> Row | None:
+    """The row of a send, None when there is none."""
+    if isinstance(database, Table):
+        owner = database.get([owner_key(key)]).get(owner_key(key))
+        place = send_key(owner["profile_id"], key) if owner else owner_key(key)
+        item = database.get([place]).get(place) if owner else None
+        return row_of(item) if item else None
+    query = sa.select(sends).where(sends.c.idempotency_key == key)
+    with database.connect().execution_options(read_only=True) as connection:
+        row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def _counted(database: Database) -> list[tuple[tuple[str, str, str], int]]:
+    if isinstance(database, Table):
+        rows = (item for item in database.scan() if item["sk"].startswith("send#"))
+        return list(Counter((row["campaign"], row["state"], row["reason"]) for row in rows).items())
+    columns = (sends.c.campaign, sends.c.state, sa.case((sends.c.state == SKIPPED, sends.c.reason), else_=""))
+    query = sa.select(*columns, sa.func.count()).group_by(*columns)
+    with database.connect().execution_options(read_only=True) as connection:
+        return [((row[0], row[1], row[2]), row[3]) for row in connection.execute(query)]
+
+
+def all_rows(table: Table) -> "map[dict[str, Any]]":
+    """Every send of a DynamoDB table."""
+    return map(row_of, (item for item in table.scan() if item["sk"].startswith("send#")))
