@@ -1,6 +1,7 @@
 """What is read of the ledger's sends for people, reports and analytics, not for the pipeline."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -20,6 +21,15 @@ SKIP = f"{SKIPPED}:"
 Position = tuple[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sends: in these states, of a campaign, of a person by address or id (or a part of it); "" for any."""
+
+    states: Sequence[str]
+    campaign: str = ""
+    text: str = ""
+
+
 class Summary(Protocol):
     """What is read of one ledger."""
 
@@ -28,6 +38,9 @@ class Summary(Protocol):
 
     def changes(self, after: Position, columns: Sequence[str], limit: int) -> list[Mapping[str, Any]]:
         """The sends that changed last after this position, in the order of their changes."""
+
+    def latest(self, wanted: Wanted, limit: int) -> list[Mapping[str, Any]]:
+        """The rows that changed last, newest first."""
 
 
 class SqlSummary:
@@ -61,6 +74,18 @@ class SqlSummary:
         )
         with self._engine.connect().execution_options(read_only=True) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def latest(self, wanted: Wanted, limit: int) -> list[Mapping[str, Any]]:
+        """The rows that changed last, newest first."""
+        query = sa.select(sends).where(sends.c.state.in_(wanted.states))
+        if wanted.campaign:
+            query = query.where(sends.c.campaign == wanted.campaign)
+        if wanted.text:
+            person = (sends.c.address, sends.c.profile_id)
+            query = query.where(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in person)))
+        newest_first = query.order_by(sends.c.changed_at_ms.desc(), sends.c.idempotency_key).limit(limit)
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return [dict(row) for row in connection.execute(newest_first).mappings()]
 
 
 def skips(states: dict[str, int]) -> dict[str, int]:
