@@ -257,7 +257,7 @@ class SqlLedger:
         values = decided_again(row, decision) | ({} if decision else claimed_again(row, person, lease, moment.now_ms))
         _change(connection, row, values, moment.now_ms)
         claim = None if decision else claim_of({**row, **values})
-        return Decided(row["campaign"], claim, decision.reason if decision else "")
+        return Decided(row["campaign"], claim, values["state"], decision.reason if decision else "")
 
     def pause(self, campaign: str, paused_by: str, reason: str, now_ms: int) -> None:
         """Hold every send of a campaign from now on; the first who pauses it stays on record."""

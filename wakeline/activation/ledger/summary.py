@@ -3,6 +3,7 @@
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,21 @@ SKIP = f"{SKIPPED}:"
 
 #: Where a reader of changes is: the time of a change, and the key it was of.
 Position = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sends: in these states, of a campaign, of a person by address or id (or a part of it); "" for any."""
+
+    states: Sequence[str]
+    campaign: str = ""
+    text: str = ""
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is one of them."""
+        text = self.text.casefold()
+        named = any(text in str(row[name]).casefold() for name in ("address", "profile_id"))
+        return row["state"] in self.states and self.campaign in ("", row["campaign"]) and named
 
 
 class Summary:
@@ -57,6 +73,20 @@ class Summary:
         )
         with self._database.connect().execution_options(read_only=True) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def latest(self, wanted: Wanted, limit: int) -> list[Mapping[str, Any]]:
+        """The rows that changed last, newest first."""
+        if isinstance(self._database, Table):
+            return heapq.nlargest(limit, filter(wanted.takes, all_rows(self._database)), key=_place)
+        query = sa.select(sends).where(sends.c.state.in_(wanted.states))
+        if wanted.campaign:
+            query = query.where(sends.c.campaign == wanted.campaign)
+        if wanted.text:
+            person = (sends.c.address, sends.c.profile_id)
+            query = query.where(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in person)))
+        newest_first = query.order_by(sends.c.changed_at_ms.desc(), sends.c.idempotency_key).limit(limit)
+        with self._database.connect().execution_options(read_only=True) as connection:
+            return [dict(row) for row in connection.execute(newest_first).mappings()]
 
     def _counted(self, since_ms: int) -> list[tuple[str, str, int]]:
         if isinstance(self._database, Table):
