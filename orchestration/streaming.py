@@ -72,7 +72,7 @@ def _sends() -> dg.AssetSpec:
         description="The ledger: one decision per idempotency key, claimed before the ESP is called.",
         deps=[campaign_key(name) for name in campaigns()],
         group_name="campaigns",
-        kinds={"sqlite", settings().activation.esp},
+        kinds={"sqlite", settings().esp_kinds[0]},  # Dagster takes three at most.
         owners=[_TEAM],
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)

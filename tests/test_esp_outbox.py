@@ -6,6 +6,7 @@ from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,6 @@ def test_what_no_message_can_carry_is_rejected_and_never_raises(tmp_path: Path, 
 
 def test_the_settings_open_the_outbox_in_the_data_folder(tmp_path: Path) -> None:
     esp = open_esp(Settings(data_dir=tmp_path), lambda: NOW_MS)
-    assert (esp.name, esp.takes_idempotency_key) == ("outbox", True)
+    assert (esp.name, esp.idempotency_key_seconds) == ("outbox", inf)
     assert esp.send(MAIL) == Accepted(KEY)
     assert (tmp_path / "outbox" / f"{KEY}.eml").is_file()

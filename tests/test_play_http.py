@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from wakeline.clock import system_clock
 from wakeline.errors import ConfigError, WakelineError
 from wakeline.play.cli import play as play_command
-from wakeline.play.collector_client import CollectorClient, retry_after_seconds
+from wakeline.play.collector_client import CollectorClient
 from wakeline.play.message import TimedMessage
 from wakeline.play.player import play
 from wakeline.play.storefront import simulate
@@ -161,20 +161,6 @@ def test_what_was_sent_is_what_the_simulator_said(serve: Callable[..., Recorder]
         {**timed.message, "timestamp": None} for timed in sent
     ]
     assert all(message["timestamp"] <= batch["sentAt"] for batch in recorder.batches for message in batch["batch"])
-
-
-@pytest.mark.parametrize(
-    ("value", "pause_seconds"),
-    [
-        ("7", 7),
-        ("Tue, 14 Nov 2023 22:13:50 GMT", 30),
-        ("Tue, 14 Nov 2000 22:13:50 GMT", 0),
-        ("soon", 0),
-        ("", 0),
-    ],
-)
-def test_a_pause_is_asked_for_in_seconds_or_until_a_date(value: str, pause_seconds: float) -> None:
-    assert retry_after_seconds(value, 1_700_000_000_000) == pause_seconds
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8200", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", ""])

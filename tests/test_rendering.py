@@ -52,6 +52,11 @@ def render_text(text: str, context: dict[str, Any], **fields: Any) -> Mail:
     return renderer(campaign(body, **fields)).render("mine", KEY, ADA, context)
 
 
+def test_a_mail_says_whom_it_is_for() -> None:
+    mail = render_text("Hello", {})
+    assert (mail.key, mail.campaign, mail.profile_id, mail.to) == (KEY, "mine", "p-1", "ada@example.com")
+
+
 class Elements(HTMLParser):
     """Collects what a browser would see as elements, and the addresses they point to."""
 

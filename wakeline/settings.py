@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from wakeline.activation.campaigns import QuietHours
+from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
@@ -39,7 +40,7 @@ MAIL_SOURCE = "email"
 RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -266,7 +267,12 @@ class LaneSettings(Section):
 class ActivationSettings(Section):
     """Sending."""
 
-    esp: Literal["outbox"] = Field("outbox", description="Email service provider; outbox writes .eml files.")
+    esp: list[str] = Field(
+        default_factory=lambda: [OUTBOX],
+        min_length=1,
+        description="Names of the tables `[esp.NAME]` that mails are handed to, the first first; `outbox` has no table"
+        " and writes .eml files.",
+    )
     sender: str = Field("Wakeline Demo Shop <shop@example.com>", description="From header of every mail.")
     public_url: str = Field(
         "http://127.0.0.1:8200",
@@ -338,6 +344,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
+        hide_input_in_errors=True,  # Stack traces must not hold keys.
     )
 
     project_dir: Path = Field(Path(), description="Folder that holds dbt_project/ and campaigns/.")
@@ -349,6 +356,7 @@ class Settings(BaseSettings):
     webhooks: dict[_Name, WebhookSettings] = Field(
         default_factory=dict, description="Webhooks of mail providers and CRMs."
     )
+    esp: dict[_Name, EspSettings] = Field(default_factory=dict, description="Accounts at email service providers.")
     stream: StreamSettings = StreamSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -369,6 +377,18 @@ class Settings(BaseSettings):
                 raise ValueError(f"sources.{name}: the name is taken by something else; choose another")
         return self
 
+    @model_validator(mode="after")
+    def _esp_names_are_known(self) -> Self:
+        if OUTBOX in self.esp:
+            raise ValueError(f"esp.{OUTBOX}: the name is that of the outbox, which has no table; choose another")
+        names = self.activation.esp
+        for name in names:
+            if name != OUTBOX and name not in self.esp:
+                raise ValueError(f"activation.esp names '{name}'; add a table [esp.{name}] or correct the name")
+            if names.count(name) > 1:
+                raise ValueError(f"activation.esp names '{name}' twice; remove one")
+        return self
+
     @property
     def trusted_sources(self) -> frozenset[str]:
         """Sources that are believed in what they say of others: webhooks, our own mails, and trusted servers."""
@@ -380,6 +400,11 @@ class Settings(BaseSettings):
         asked = {DEFAULT_SOURCE: self.collector.double_opt_in}
         asked |= {name: source.double_opt_in for name, source in self.sources.items()}
         return {name: purposes for name, purposes in asked.items() if purposes}
+
+    @property
+    def esp_kinds(self) -> list[str]:
+        """The kinds of `activation.esp`, in its order."""
+        return [OUTBOX if name == OUTBOX else self.esp[name].kind for name in self.activation.esp]
 
     @property
     def link_hosts(self) -> frozenset[str]:
@@ -474,7 +499,8 @@ def _sentence(path: Path, error: ValidationError) -> str:
         return f"{where}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
     if not key:  # What is wrong between several settings names them itself.
         return f"{where}: {first['ctx']['error']}."
-    got = "" if _SECRET.search(key) else f" (got {first['input']!r})"
+    # What a missing setting got is the whole table, with the secrets in it.
+    got = "" if _SECRET.search(key) or isinstance(first["input"], dict) else f" (got {first['input']!r})"
     return f"{where}: setting '{key}' is wrong: {first['msg']}{got}."
 
 

@@ -45,6 +45,9 @@ class RecordingEsp:
             self.requests.append(mail)
         return outcome
 
+    def close(self) -> None:
+        """It has no connections."""
+
     @property
     def keys(self) -> list[str]:
         """The key of each request."""

@@ -73,5 +73,6 @@ class Mailer:
         return self._renderer.render(claim.campaign, claim.key, claim.contact, claim.context, claim.variant, sign)
 
     def close(self) -> None:
-        """Wait for mails in flight."""
+        """Wait for mails in flight, then close the ESP."""
         self._pool.shutdown()
+        self._esp.close()

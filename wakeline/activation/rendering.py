@@ -163,6 +163,7 @@ class Renderer:
             html=linked.tracked,
             text=plain_text(linked.readable),
             headers=mail_headers(compiled.campaign, key, variant, compiled.sender.domain, addresses.unsubscribe),
+            profile_id=str(profile.get("profile_id", "")),
         )
 
     def render_view(

@@ -1,7 +1,6 @@
 """The HTTP side of playing: the batch call of Segment's HTTP API, gzipped, with the write key by basic auth."""
 
 import gzip
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -9,9 +8,10 @@ from typing import Self
 import httpx
 import orjson
 
-from wakeline.clock import Clock, to_epoch_ms
+from wakeline.clock import Clock
 from wakeline.errors import ConfigError
 from wakeline.play.delivery import Answer
+from wakeline.retry_after import retry_after_seconds
 
 _TIMEOUT_SECONDS = 30.0
 _QUOTE_CHARACTERS = 300
@@ -47,19 +47,8 @@ class CollectorClient:
             response = self._client.post(self._url, content=packed, headers=_HEADERS)
         except httpx.RequestError as error:
             return Answer(0, f"{self._url}: {error or type(error).__name__}")
-        pause_seconds = retry_after_seconds(response.headers.get("Retry-After", ""), self._clock())
+        pause_seconds = retry_after_seconds(response.headers.get("Retry-After", ""), self._clock()) or 0.0
         return Answer(response.status_code, _quoted(response), pause_seconds)
-
-
-def retry_after_seconds(value: str, now_ms: int) -> float:
-    """A Retry-After header's pause: seconds or a date (RFC 9110, 10.2.3); 0 for anything else."""
-    if value.isdecimal():
-        return float(value)
-    try:
-        until_ms = to_epoch_ms(parsedate_to_datetime(value))
-    except ValueError:
-        return 0.0
-    return max(0.0, (until_ms - now_ms) / 1000)
 
 
 def _checked(url: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wakeline.activation.esp.protocol import Mail
+
 KEY = "wakeline_key"
 CAMPAIGN = "wakeline_campaign"
 #: Optional, and only where a value may hold a colon: `user:ann`.
@@ -28,6 +30,12 @@ class SendMetadata:
     key: str = ""
     campaign: str = ""
     profile_id: str = ""
+
+
+def metadata_of(mail: Mail) -> dict[str, str]:
+    """What a mail carries as the provider's own metadata."""
+    found = {KEY: mail.key, CAMPAIGN: mail.campaign, PROFILE: mail.profile_id}
+    return {name: value for name, value in found.items() if value}
 
 
 def read_metadata(

@@ -47,6 +47,9 @@ class OutboxEsp:
             return TryLater(RETRY_SECONDS, f"{self._folder} cannot be written: {error.strerror}")
         return Accepted(mail.key)
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _write_once(self, key: str, content: bytes) -> None:
         path = self._folder / f"{key}.eml"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

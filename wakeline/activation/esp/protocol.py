@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A rendered mail; `key` is the idempotency key of the send it belongs to."""
+    """A rendered mail; `key` is the idempotency key of the send it belongs to, `profile_id` whom it is for."""
 
     key: str
     campaign: str
@@ -17,6 +17,7 @@ class Mail:
     html: str
     text: str
     headers: Mapping[str, str]
+    profile_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +66,6 @@ class Esp(Protocol):
 
     def send(self, mail: Mail) -> Outcome:
         """Hand one mail to the provider."""
+
+    def close(self) -> None:
+        """Let go of its connections; it is not used afterwards."""
