@@ -361,7 +361,7 @@ def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int
         values |= {} if decision else claimed_again(row, person, lease, facts.now_ms)
         new = {**row, **values, "changed_at_ms": facts.now_ms}
         claim = None if decision else claim_of(new)
-        return new, Decided(row["campaign"], claim, decision.reason if decision else "")
+        return new, Decided(row["campaign"], claim, new["state"], decision.reason if decision else "")
 
     return _Task(one.profile_id, one.key, (one.profile_id, *one.person.ids), (), asks, decides)
 
