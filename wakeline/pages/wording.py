@@ -22,7 +22,8 @@ def in_words(row: Row) -> str:
     """A sentence or two about a send that is not out; the code of a reason that has no words here."""
     if row["state"] in _STATES:
         return _STATES[row["state"]](row)
-    sentence = _REASONS.get(row["reason"], lambda _row: f"{row['reason']}.")(row)
+    told = _REASONS.get(row["reason"])
+    sentence = told(row) if told else f"{row['reason']}."
     return f"{sentence} {_until(row)}".rstrip()
 
 

@@ -311,7 +311,9 @@ def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
 
 def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
     statement = insert(connection, sends).values(row)
-    changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
+    changed: dict[str, sa.ColumnElement[Any]] = {
+        name: statement.excluded[name] for name in row if name != "idempotency_key"
+    }
     changed["changed_at_ms"] = _later(row["changed_at_ms"])
     connection.execute(
         statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
