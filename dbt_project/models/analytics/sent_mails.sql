@@ -4,7 +4,7 @@ with sent as (
         idempotency_key,
         campaign,
         variant,
-        ifNull(esp_accepted_at, claimed_at) as sent_at
+        coalesce(esp_accepted_at, claimed_at) as sent_at
     from {{ ref('current_sends') }}
     where state = 'sent'
 

@@ -338,7 +338,7 @@ def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int) -
 
     def decides(row: Row | None, facts: Facts) -> tuple[Row, Decided]:
         decision = decide(candidate, facts)
-        new = decision_row(one, decision, lease, run_id, batch, now_ms)
+        new = _later(row, decision_row(one, decision, lease, run_id, batch, now_ms))
         return new, decided_of(one, new, decision)
 
     # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
@@ -359,7 +359,7 @@ def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int
         decision = decide_waiting(row, waiting_candidate(row, person, rules), facts, key_ms)
         values = decided_again(row, decision)
         values |= {} if decision else claimed_again(row, person, lease, facts.now_ms)
-        new = {**row, **values, "changed_at_ms": facts.now_ms}
+        new = _later(row, {**row, **values, "changed_at_ms": facts.now_ms})
         claim = None if decision else claim_of(new)
         return new, Decided(row["campaign"], claim, new["state"], decision.reason if decision else "")
 
@@ -403,7 +403,13 @@ def _changed(item: Mapping[str, Any], changes: Sequence[Change]) -> list[Action]
     row = before = row_of(item)
     for change in changes:
         row = {**row, **(change(row) or {})}
-    return [] if row == before else _kept(before, row)
+    return [] if row == before else _kept(before, _later(before, row))
+
+
+def _later(before: Row | None, row: Row) -> dict[str, Any]:
+    """Each change of a row is later than the one before it: readers of changes go by that."""
+    least_ms = before["changed_at_ms"] + 1 if before else 0
+    return {**row, "changed_at_ms": max(row["changed_at_ms"], least_ms)}
 
 
 def _is(versions: Mapping[Key, Mapping[str, Any]], id_: str) -> dict[str, Any]:
