@@ -53,7 +53,8 @@ from wakeline.database import (
 )
 from wakeline.engines import insert, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
-from wakeline.pipeline.lanes import Lease, Ranges, require
+from wakeline.pipeline.lanes import Lease, Ranges
+from wakeline.pipeline.lanes_sql import require
 from wakeline.pipeline.triggers import Occurrence
 
 #: SQLite takes at most 32,766 variables in a statement.
@@ -311,9 +312,7 @@ def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
 
 def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
     statement = insert(connection, sends).values(row)
-    changed: dict[str, sa.ColumnElement[Any]] = {
-        name: statement.excluded[name] for name in row if name != "idempotency_key"
-    }
+    changed: dict[str, Any] = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
     changed["changed_at_ms"] = _later(row["changed_at_ms"])
     connection.execute(
         statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
