@@ -43,9 +43,9 @@ sdk: sdk/browser/node_modules ## Build the browser SDK into the collector's stat
 demo: install $(if $(STREAM),brokers) ## Start everything and play shopper traffic; ONCE=1 ends by itself, STREAM=kafka or kinesis adds a broker
 	$(WITH_BROKER) $(BIN)/wakeline demo $(DEMO_OPTIONS)
 
-# One after the other: a stack takes both cores, and a worker that is stopped by a time-out would leave the rest hanging.
-test: install clients brokers lint ## Run all tests
-	$(BIN)/pytest
+# One stack after the other: each takes both cores, and a worker that is stopped by a time-out would leave the rest hanging.
+test: unit lint ## Run all tests
+	$(BIN)/pytest -m stack
 
 unit: install clients brokers ## Run the tests that need no server
 	$(BIN)/pytest -n 2 --dist loadfile -m "not stack"

@@ -14,7 +14,7 @@ import orjson
 from deployment import Dagster, mails, overlapping
 from load import Plan, to_json
 from measure import Backlog, Gauge, latencies
-from resources import Usage, usage
+from resources import OTHERS, Usage, busy_seconds, usage
 from results import Step, Totals, events_per_post, faults
 from traffic import VISIT, Traffic, identified, new_people
 
@@ -53,6 +53,15 @@ class _Watched:
     resources: dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A step from its first POST, the warm-up's, until everything was processed."""
+
+    drained_after_seconds: float
+    seconds: float
+    cpu_seconds: float
+
+
 @dataclass
 class Benchmark:
     """One benchmark of one fresh stack; the methods are to be called in their order."""
@@ -63,6 +72,8 @@ class Benchmark:
     show: Show
     seconds: float
     warm_up_seconds: float
+    #: Process of the stream's broker, if there is one.
+    broker: Mapping[str, int] = field(default_factory=dict)
     known_people: int = 1
     posted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_FATES, 0))
     pids: dict[str, int] = field(default_factory=dict)
@@ -97,6 +108,7 @@ class Benchmark:
             warm_up_seconds=self.warm_up_seconds,
             known_people=self.known_people,
         )
+        cpu_before = self._cpu_seconds()
         generator = _start(plan)
         try:
             watched = self._watch(plan, generator)
@@ -104,7 +116,9 @@ class Benchmark:
         finally:
             _kill(generator)
         drained_after = self._drain()
-        return self._step(plan, watched, tally, drained_after)
+        took_seconds = (system_clock() - plan.start_at_ms) / 1000
+        whole = _Whole(drained_after, took_seconds, self._cpu_seconds() - cpu_before)
+        return self._step(plan, watched, tally, whole)
 
     def idle(self) -> float:
         """Seconds from an event that finds no run alive to its mail."""
@@ -142,6 +156,9 @@ class Benchmark:
             *(f"Run {run['runId']} of {run['jobName']} failed." for run in failed),
         ]
 
+    def _cpu_seconds(self) -> float:
+        return sum(one.cpu_seconds for one in usage({**self.stack.pids(), **self.broker}).values())
+
     def _place(self, step: str, rate: float, per_post: int) -> dict[str, Any]:
         collector = self.settings.collector
         where = {"host": collector.host, "port": collector.port, "write_key": collector.write_key}
@@ -170,8 +187,8 @@ class Benchmark:
     def _watch(self, plan: Plan, generator: "subprocess.Popen[bytes]") -> _Watched:
         begin = plan.start_at_ms / 1000 + plan.warm_up_seconds
         self._sleep_until(plan, begin)
-        programs = {**self.stack.pids(), "generator": generator.pid}
-        before, backlog, stopped_early = usage(programs), Backlog(0, 0.0), False
+        programs = {**self.stack.pids(), **self.broker, "generator": generator.pid}
+        before, busy_before, backlog, stopped_early = usage(programs), busy_seconds(), Backlog(0, 0.0), False
         peak: dict[str, int] = {}
         while (now := time.time()) < begin + self.seconds and not stopped_early:
             self._sleep_until(plan, min(now + 1, begin + self.seconds))
@@ -179,11 +196,14 @@ class Benchmark:
             _raise(peak, after)
             self.stack.check()
             stopped_early = backlog.lag_seconds > _HOPELESS_LAG_SECONDS
+        used = _used(before, after, peak, seconds)
+        others = (busy_seconds() - busy_before) / seconds - sum(one["cores"] for one in used.values())
+        used[OTHERS] = {"cores": max(0.0, others), "rss_bytes": 0}
         if stopped_early:
             generator.terminate()
-        return _Watched(begin, seconds, stopped_early, backlog, _used(before, after, peak, seconds))
+        return _Watched(begin, seconds, stopped_early, backlog, used)
 
-    def _step(self, plan: Plan, watched: _Watched, tally: Mapping[str, Any], drained_after_seconds: float) -> Step:
+    def _step(self, plan: Plan, watched: _Watched, tally: Mapping[str, Any], whole: _Whole) -> Step:
         self.known_people += new_people(plan.posts * plan.events_per_post)
         measured_from_ms = plan.due_ms(plan.warm_up_posts)
         rows = self.gauge.sends(plan.step)
@@ -199,7 +219,9 @@ class Benchmark:
             refused=tally["refused"] + tally["unanswered"],
             lag_seconds=watched.backlog.lag_seconds,
             unread_events=watched.backlog.events,
-            drained_after_seconds=drained_after_seconds,
+            drained_after_seconds=whole.drained_after_seconds,
+            processed_per_second=tally["accepted"] / whole.seconds,
+            cpu_ms_per_event=1000 * whole.cpu_seconds / max(1, tally["accepted"]),
             latency_ms=latencies(rows, measured_from_ms),
             late_ms=tally["late_ms"],
             answer_ms=tally["answer_ms"],
@@ -225,7 +247,8 @@ class Benchmark:
 
     def _drain(self) -> float:
         began = time.monotonic()
-        self._wait(self.gauge.is_drained, _DRAIN_SECONDS, "the lane did not catch up")
+        drained = lambda: self.gauge.is_drained(self.posted["accepted"])  # noqa: E731
+        self._wait(drained, _DRAIN_SECONDS, "the lanes did not catch up")
         return time.monotonic() - began
 
     def _wait(self, ready: Callable[[], Any], seconds: float, otherwise: str) -> Any:

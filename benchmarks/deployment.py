@@ -1,13 +1,20 @@
-"""A fresh stack for the benchmark: its own folder and ports, nothing of the user's settings."""
+"""A fresh stack for the benchmark: its own folder, ports and broker, nothing of the user's settings."""
 
 import fcntl
 import os
 import shutil
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from support.streams import open_broker
 
 from wakeline.errors import WakelineError
 from wakeline.settings import Settings, load_settings
@@ -28,8 +35,12 @@ _TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename }
 _SECONDS = 30.0
 
 
-def fresh_settings() -> tuple[Settings, Path]:
-    """Settings of an empty deployment, and the file they are in; what an earlier benchmark left is removed."""
+@contextmanager
+def fresh_settings(stream: str, lanes: int) -> Iterator[tuple[Settings, Path, dict[str, int]]]:
+    """Settings of an empty deployment, and the file they are in; what an earlier benchmark left is removed.
+
+    If the kind of stream needs a broker, one of the tests' runs meanwhile: the third is its process, by name.
+    """
     for name in [name for name in os.environ if name.startswith("WAKELINE_")]:
         del os.environ[name]
     remove()
@@ -37,7 +48,9 @@ def fresh_settings() -> tuple[Settings, Path]:
     (FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
     path = FOLDER / "wakeline.toml"
     path.write_text(settings_text(_free_ports(len(_PORTS))), encoding="utf-8")
-    return load_settings(path), path
+    with open_broker(stream, FOLDER / "broker") as broker:
+        os.environ |= {**broker.environment, "WAKELINE_LANE__COUNT": str(lanes)}
+        yield load_settings(path), path, {"broker": broker.process.pid} if broker.process else {}
 
 
 def take_lock() -> int:

@@ -14,6 +14,8 @@ from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.settings import Settings
 from wakeline.streams.factory import open_stream
+from wakeline.warehouse.client import connect
+from wakeline.warehouse.landing import Landing
 
 CAMPAIGN = "order_confirmation"
 DUE = "due_at_ms"
@@ -50,15 +52,19 @@ class Gauge:
         self._engine = open_database(settings)
         self._stream = open_stream(settings, system_clock)
         self._lanes = lane_store(settings, self._engine)
+        self._warehouse = connect(settings.warehouse)
+        self._landing = Landing(self._warehouse, settings.stream.name)
 
     def backlog(self) -> Backlog:
         """How far processing is behind the stream."""
         lag = self._stream.lag(self._lanes.committed())
         return Backlog(lag.events or 0, lag.seconds)
 
-    def is_drained(self) -> bool:
-        """Whether every event is processed and every send is settled."""
-        if self.backlog().events:
+    def is_drained(self, accepted: int) -> bool:
+        """Whether every event is processed, `accepted` ones at least, and every send is settled."""
+        backlog = self.backlog()
+        # Kinesis does not count events and is asked once a second; offsets count from 0 in a fresh stream.
+        if backlog.events or backlog.lag_seconds or sum(self._landing.committed().values()) < accepted:
             return False
         query = sa.select(sends.c.state).where(sends.c.state.in_(_OPEN)).limit(1)
         return not self._read(query)
@@ -87,6 +93,7 @@ class Gauge:
 
     def close(self) -> None:
         self._stream.close()
+        self._warehouse.close()
         self._engine.dispose()
 
     def _read(self, query: sa.Executable) -> Sequence[Mapping[str, Any]]:

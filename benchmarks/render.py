@@ -45,7 +45,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _headline(facts: Mapping[str, Any], steps: Sequence[Step]) -> str:
     highest = highest_sustained(steps)
-    lines = [f"Highest sustained rate: {f'{highest:,.0f} events/s' if highest else 'none'}."]
+    lines = [f"Stream: {facts['stream']}. Lanes: {facts['lanes']}."]
+    lines.append(f"Highest sustained rate: {f'{highest:,.0f} events/s' if highest else 'none'}.")
     for name, said in (("cold_start_seconds", "Cold start"), ("idle_seconds", "No run alive")):
         if facts.get(name) is not None:
             lines.append(f"{said} to the first mail: {facts[name]:.1f} s.")

@@ -10,6 +10,8 @@ _PROC = Path("/proc")
 _PARENT, _USER, _RSS_PAGES = 1, 11, 21
 #: The code server's children: the resident run and the runs of batch models.
 RUNS = "runs"
+#: Whatever else the machine worked at; the benchmark's own watching is a small part of it.
+OTHERS = "others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,16 @@ def usage(programs: Mapping[str, int]) -> dict[str, Usage]:
         else:
             groups[name] = _usage(own.own_ticks + own.waited_ticks + _ticks(below), [own, *below])
     return groups
+
+
+def busy_seconds() -> float:
+    """CPU seconds that the whole machine has worked so far, whoever for; see proc(5)."""
+    try:
+        fields = (_PROC / "stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts = (int(field) for field in fields[:7])
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 def parse_stat(text: str) -> Process:

@@ -27,6 +27,11 @@ class Step:
     lag_seconds: float
     unread_events: int
     drained_after_seconds: float
+    #: From the first POST of the warm-up until everything was processed: what the stack can do, where it is less than
+    #: the rate.
+    processed_per_second: float
+    #: Of stack and broker, over the same time: other work on the machine hardly changes it.
+    cpu_ms_per_event: float
     latency_ms: Mapping[str, Mapping[str, float]]
     late_ms: Mapping[str, float]
     answer_ms: Mapping[str, float]

@@ -24,6 +24,7 @@ from render import markdown
 from results import Step, highest_sustained
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from support.streams import KINDS
 
 from wakeline.clock import system_clock, to_iso
 from wakeline.errors import WakelineError
@@ -48,11 +49,22 @@ def _rates(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option("--seconds", default=30.0, type=click.FloatRange(min=1), help="Measured seconds of each rate.")
 @click.option("--warm-up", default=5.0, type=click.FloatRange(min=0), help="Seconds before them that do not count.")
 @click.option("--quick", is_flag=True, help=f"A smoke run: {_QUICK_SECONDS:.0f} s each of two rates.")
+@click.option("--stream", default=KINDS[0], type=click.Choice(KINDS), help="Its broker is that of the tests.")
+@click.option("--lanes", default=1, type=click.IntRange(min=1), help="Resident runs that share the stream.")
 @click.option("--keep", is_flag=True, help=f"Leave the stack's data in {FOLDER.name} instead of deleting it.")
 @click.option(
     "--results", default=_RESULTS, show_default=False, type=click.Path(path_type=Path), help="Folder of the results."
 )
-def main(rates: list[float], seconds: float, warm_up: float, quick: bool, keep: bool, results: Path) -> None:
+def main(
+    rates: list[float],
+    seconds: float,
+    warm_up: float,
+    quick: bool,
+    stream: str,
+    lanes: int,
+    keep: bool,
+    results: Path,
+) -> None:
     """Measure latency and throughput of the whole stack on this machine."""
     if quick:
         rates, seconds, warm_up = _QUICK_RATES, _QUICK_SECONDS, _QUICK_WARM_UP_SECONDS
@@ -60,7 +72,7 @@ def main(rates: list[float], seconds: float, warm_up: float, quick: bool, keep: 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         lock = take_lock()
-        faults = _run(rates, seconds, warm_up, quick, results)
+        faults = _run(rates, seconds, warm_up, quick, stream, lanes, results)
     except WakelineError as error:
         click.echo(f"bench: {error}", err=True)
         click.echo(f"bench: the logs are in {FOLDER.name}/logs", err=True)
@@ -71,17 +83,23 @@ def main(rates: list[float], seconds: float, warm_up: float, quick: bool, keep: 
     sys.exit(1 if faults else 0)
 
 
-def _run(rates: Sequence[float], seconds: float, warm_up: float, quick: bool, results: Path) -> list[str]:
+def _run(
+    rates: Sequence[float], seconds: float, warm_up: float, quick: bool, stream: str, lanes: int, results: Path
+) -> list[str]:
     console = Console(stderr=True)
-    settings, config = fresh_settings()
-    machine = machine_facts(FOLDER)
-    with _Display(console) as display, Stack(settings, config, display.say) as stack:
+    with (
+        fresh_settings(stream, lanes) as (settings, config, broker),
+        Display(console) as display,
+        Stack(settings, config, display.say) as stack,
+    ):
+        machine = machine_facts(FOLDER)
         began_ms = system_clock()
         stack.start()
         gauge = Gauge(settings)
         try:
-            benchmark = Benchmark(settings, stack, gauge, display.show, seconds, warm_up)
+            benchmark = Benchmark(settings, stack, gauge, display.show, seconds, warm_up, broker)
             facts: dict[str, Any] = {"measured_at": to_iso(began_ms), "machine": machine}
+            facts |= {"stream": stream, "lanes": lanes}
             facts["cold_start_seconds"] = benchmark.cold_start(began_ms)
             benchmark.prepare(wait_for_batch_models=not quick)
             steps = _steps(benchmark, rates, display)
@@ -99,7 +117,7 @@ def _run(rates: Sequence[float], seconds: float, warm_up: float, quick: bool, re
     return list(facts["faults"])
 
 
-def _steps(benchmark: Benchmark, rates: Sequence[float], display: "_Display") -> list[Step]:
+def _steps(benchmark: Benchmark, rates: Sequence[float], display: "Display") -> list[Step]:
     steps: list[Step] = []
     for rate in rates:
         steps.append(benchmark.step(rate))
@@ -122,7 +140,7 @@ def _write(facts: dict[str, Any], steps: Sequence[Step], results: Path) -> None:
     (results / "latest.md").write_text(markdown(facts, steps), encoding="utf-8")
 
 
-class _Display:
+class Display:
     """A progress bar in a terminal, else a line for every new thing."""
 
     def __init__(self, console: Console) -> None:
@@ -132,7 +150,7 @@ class _Display:
         self._task = self._progress.add_task("starting", total=None)
         self._said = ""
 
-    def __enter__(self) -> "_Display":
+    def __enter__(self) -> "Display":
         if self._console.is_terminal:
             self._progress.start()
         return self

@@ -13,7 +13,7 @@ batch_models = dg.define_asset_job(
 
 rebuild_dbt_models = dg.define_asset_job(
     "rebuild_dbt_models",
-    selection=dg.AssetSelection.groups("landing", "profiles", "pipeline", "triggers", BATCH_GROUP),
+    selection=dg.AssetSelection.groups("landing", "profiles", "pipeline", "triggers", "analytics", BATCH_GROUP),
     description="dbt build: deploys every model again and runs all tests; landing and profile states keep their rows.",
     executor_def=dg.in_process_executor,
 )

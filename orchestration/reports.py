@@ -5,6 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from orchestration.streaming import EVENT_STREAM, SENDS, campaign_key
+from wakeline.activation.gates import DEFERRED, GATES, HELD
+from wakeline.activation.ledger.states import (
+    CLAIMED,
+    FAILED,
+    MISSING_VARIABLE,
+    RETRY,
+    SENT,
+    SKIPPED,
+    UNKNOWN,
+)
 from wakeline.clock import to_iso
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.pipeline.reporting import Report
@@ -21,6 +31,12 @@ MERGED_VIEWS = (
     "person_orders",
 )
 
+#: What is counted of sends.
+_STATES = (CLAIMED, SENT, SKIPPED, DEFERRED, HELD, RETRY, UNKNOWN, FAILED)
+#: A gate that never skips has no count of skips.
+_ONLY_WAITS = ("quiet_hours", "stale_inputs", "campaign_paused")
+_SKIP_REASONS = (*(gate.__name__ for gate in GATES if gate.__name__ not in _ONLY_WAITS), MISSING_VARIABLE)
+
 Metadata = Mapping[str, dg.MetadataValue | int | float | str]
 
 
@@ -32,9 +48,9 @@ def materializations(report: Report, streamed_models: Sequence[str]) -> Iterator
     if report.statuses["accepted"]:
         for model in streamed_models:
             yield dg.AssetMaterialization(model, metadata=_profiles(report))
-    for campaign in sorted({campaign for campaign, _ in (*report.decisions, *report.outcomes)}):
-        yield dg.AssetMaterialization(campaign_key(campaign), metadata=_campaign(report, campaign))
-    if report.decisions or report.outcomes:
+    for campaign in report.campaigns:
+        yield dg.AssetMaterialization(campaign_key(campaign), metadata=_sends(report, campaign))
+    if report.sends:
         yield dg.AssetMaterialization(SENDS, metadata=_sends(report))
 
 
@@ -68,14 +84,12 @@ def _profiles(report: Report) -> Metadata:
     }
 
 
-def _campaign(report: Report, campaign: str) -> Metadata:
-    decisions = {reason: count for (name, reason), count in report.decisions.items() if name == campaign}
-    outcomes = {state: count for (name, state), count in report.outcomes.items() if name == campaign}
-    return {**decisions, **outcomes}
-
-
-def _sends(report: Report) -> Metadata:
-    totals: dict[str, int] = {}
-    for (_, state), count in (*report.decisions.items(), *report.outcomes.items()):
-        totals[state] = totals.get(state, 0) + count
-    return totals
+def _sends(report: Report, campaign: str | None = None) -> Metadata:
+    """The same names every time, of a campaign or of all: Dagster draws a line only through numbers that are there."""
+    counts = dict.fromkeys((*_STATES, *(f"{SKIPPED}_{reason}" for reason in _SKIP_REASONS)), 0)
+    for (name, state, reason), count in report.sends.items():
+        if campaign in (None, name):
+            counts[state] += count
+            if reason:
+                counts[f"{SKIPPED}_{reason}"] += count
+    return counts

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from orchestration.configuration import live_models, settings
+from orchestration.mirroring import mirroring
 from orchestration.reports import deployed_views, materializations
 from wakeline.clock import system_clock
 from wakeline.pipeline.factory import open_micro_batches
@@ -34,6 +35,7 @@ STREAMED_MODELS = (
     "order_states",
     "identity_states",
     "wakeups",
+    "delivery_reports",
 )
 
 
@@ -57,13 +59,15 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             warn=context.log.warning,
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
-        with _reporting(context, buffer, batches):
+        with _reporting(context, buffer, batches, lane):
             context.log.info("Waiting for lane %s", lane)
             context.log.info("Lane %s: %s", lane, resident.run())
 
 
 @contextmanager
-def _reporting(context: dg.OpExecutionContext, buffer: ReportBuffer, batches: MicroBatches) -> Iterator[None]:
+def _reporting(
+    context: dg.OpExecutionContext, buffer: ReportBuffer, batches: MicroBatches, lane: str
+) -> Iterator[None]:
     """Reports from a thread of its own: an event costs Dagster up to 250 ms, which no batch should wait for."""
     done = threading.Event()
 
@@ -74,9 +78,12 @@ def _reporting(context: dg.OpExecutionContext, buffer: ReportBuffer, batches: Mi
     def loop() -> None:
         for event in deployed_views(live_models()):
             context.log_event(event)
-        while not done.wait(settings().lane.report_seconds):
-            report()
-            retain(batches, settings().stream.retention_hours)
+        with mirroring(context) as copy_sends:
+            while not done.wait(settings().lane.report_seconds):
+                report()
+                retain(batches, settings().stream.retention_hours)
+                if lane == FIRST_LANE:  # All lanes share the ledger.
+                    copy_sends()
 
     thread = threading.Thread(target=loop, name="reporting")
     thread.start()

@@ -24,11 +24,12 @@ def streaming_specs() -> list[dg.AssetSpec]:
 
 
 def _event_stream() -> dg.AssetSpec:
+    kind = settings().stream.kind
     return dg.AssetSpec(
         EVENT_STREAM,
         description="Event envelopes as the collector appended them: partitioned, ordered per profile, durable.",
         group_name="stream",
-        kinds={settings().stream.kind, "sqlite"},
+        kinds={kind, "sqlite"} if kind == "embedded" else {kind},
         owners=[_TEAM],
         metadata={
             "stream": settings().stream.name,

@@ -10,6 +10,7 @@ from orchestration.stream_checks import evaluation
 from orchestration.streaming import EVENT_STREAM
 from wakeline.clock import system_clock
 from wakeline.errors import LedgerError, StreamError
+from wakeline.pipeline.lanes import FIRST_LANE
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.supervision import Run, Verdict, supervise
 from wakeline.streams.factory import open_stream
@@ -49,8 +50,11 @@ def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 def _supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     _check_stream(context.instance)
-    verdicts = {lane: _verdict(context.instance, lane) for lane in lane_store().names()}
-    for verdict in verdicts.values():
+    runs = _runs(context.instance)
+    verdicts = {lane: _verdict(lane, runs.pop(lane, [])) for lane in lane_store().names()}
+    # What is left are runs of lanes that there were before lane.count was lowered: nobody else looks after them.
+    gone = [_verdict(lane, left) for lane, left in runs.items()]
+    for verdict in [*verdicts.values(), *gone]:
         _fail_dead(context.instance, verdict)
     said = " ".join(f"Lane {lane}: {verdict.reason}" for lane, verdict in verdicts.items())
     requests = [dg.RunRequest(tags={LANE_TAG: lane}) for lane, verdict in verdicts.items() if verdict.start]
@@ -74,16 +78,18 @@ def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> No
         _reported[EVENT_STREAM] = error
 
 
-def _verdict(instance: dg.DagsterInstance, lane: str) -> Verdict:
-    return supervise(lane_store().state(lane), _runs(instance, lane), system_clock(), settings().lane)
+def _verdict(lane: str, runs: list[Run]) -> Verdict:
+    return supervise(lane_store().state(lane), runs, system_clock(), settings().lane)
 
 
-def _runs(instance: dg.DagsterInstance, lane: str) -> list[Run]:
-    records = instance.get_run_records(dg.RunsFilter(tags={LANE_TAG: lane}, statuses=_IN_PROGRESS))
-    return [
-        Run(record.dagster_run.run_id, round(record.create_timestamp.timestamp() * 1000), record.start_time is not None)
-        for record in records
-    ]
+def _runs(instance: dg.DagsterInstance) -> dict[str, list[Run]]:
+    """Lane -> its runs in progress, also of lanes that there are no more."""
+    found: dict[str, list[Run]] = {}
+    for record in instance.get_run_records(dg.RunsFilter(job_name=resident_lane.name, statuses=_IN_PROGRESS)):
+        run, created_at_ms = record.dagster_run, round(record.create_timestamp.timestamp() * 1000)
+        lane = run.tags.get(LANE_TAG, FIRST_LANE)
+        found.setdefault(lane, []).append(Run(run.run_id, created_at_ms, record.start_time is not None))
+    return found
 
 
 def _fail_dead(instance: dg.DagsterInstance, verdict: Verdict) -> None:

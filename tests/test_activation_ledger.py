@@ -781,9 +781,20 @@ def test_a_paused_campaign_sends_nothing_until_it_is_resumed(book: Book) -> None
     assert [one.reason for one in told] == ["campaign_paused", ""]
     assert book.row(intended())["record"] == pause
     assert book.ledger.due(NOW_MS + HOUR_MS, None, 10) == []
-    assert book.ledger.resume("order_confirmation")
-    assert not book.ledger.resume("order_confirmation")
+    assert book.ledger.resume("order_confirmation", "cy", NOW_MS + 2)
+    assert not book.ledger.resume("order_confirmation", "dee", NOW_MS + 3)
     assert reclaimed(book, lease) == [intended().key]
+
+
+def test_the_last_resume_of_a_campaign_stays_on_record(book: Book) -> None:
+    book.ledger.resume("receipt", "ann", NOW_MS)
+    assert book.ledger.resumes() == {}, "It was not paused."
+    for now_ms, who in ((NOW_MS, "ann"), (NOW_MS + 2, "bob")):
+        book.ledger.pause("receipt", "cy", "a typo", now_ms)
+        book.ledger.resume("receipt", who, now_ms + 1)
+    assert book.ledger.resumes() == {
+        "receipt": {"campaign": "receipt", "resumed_by": "bob", "resumed_at_ms": NOW_MS + 3}
+    }
 
 
 def test_a_retry_of_a_paused_campaign_is_held_as_well(book: Book) -> None:

@@ -20,7 +20,7 @@ def campaigns() -> dict[str, Campaign]:
 
 def with_keys(campaign: Campaign, **keys: object) -> Campaign:
     """The campaign as if these keys stood in its file."""
-    kept = {name: getattr(campaign, name) for name in Campaign.model_fields if name != "kind"}
+    kept = {name: getattr(campaign, name) for name in campaign.model_fields_set if name != "kind"}
     return Campaign.model_validate({**kept, "class": campaign.kind, **keys})
 
 

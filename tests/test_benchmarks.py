@@ -14,6 +14,7 @@ from measure import STAGES, latencies
 from render import markdown, table
 from resources import parse_stat
 from results import Step, Totals, events_per_post, faults, highest_sustained
+from streams import Case, Result, streams_table
 from summary import summary
 from traffic import VISIT, Traffic, identified, is_order, new_people, order_id, scheduled_at_ms
 
@@ -45,12 +46,14 @@ STEP = Step(
     lag_seconds=0.1,
     unread_events=12,
     drained_after_seconds=0.2,
+    processed_per_second=998.2,
+    cpu_ms_per_event=1.25,
     latency_ms=LATENCY,
     late_ms=summary([1.0]),
     answer_ms=summary([2.0]),
     resources={"warehouse": {"cores": 0.5, "rss_bytes": 400e6}, "generator": {"cores": 0.1, "rss_bytes": 30e6}},
 )
-MACHINE = {"cores": 2, "libraries": {"dagster": "1.2.3"}}
+FACTS = {"machine": {"cores": 2, "libraries": {"dagster": "1.2.3"}}, "stream": "kafka", "lanes": 2}
 
 
 def test_posts_are_due_at_the_rate_whatever_became_of_those_before() -> None:
@@ -236,8 +239,9 @@ def test_a_table_is_markdown() -> None:
 
 def test_the_results_read_as_rates_stages_resources_and_machine() -> None:
     slow = replace(STEP, rate=5_000, events_per_post=50, lag_seconds=9, other_runs=["batch_models"])
-    facts = {"machine": MACHINE, "cold_start_seconds": 33.33, "idle_seconds": None, "faults": []}
+    facts = {**FACTS, "cold_start_seconds": 33.33, "idle_seconds": None, "faults": []}
     text = markdown(facts, [STEP, slow])
+    assert "Stream: kafka. Lanes: 2." in text
     assert "Highest sustained rate: 1,000 events/s." in text
     assert "Cold start to the first mail: 33.3 s." in text
     assert "Most resident memory: 0.40 GB of 3 GB." in text
@@ -248,7 +252,18 @@ def test_the_results_read_as_rates_stages_resources_and_machine() -> None:
     assert "| libraries | dagster 1.2.3 |" in text
 
 
+def test_streams_are_compared_with_the_first() -> None:
+    slow = {stage: {**values, "p50": 400.0, "p95": 435.0} for stage, values in LATENCY.items()}
+    busy = {**STEP.resources, "others": {"cores": 0.71, "rss_bytes": 0.0}}
+    too_much = replace(STEP, processed_per_second=1_497.3, resources=busy)
+    kafka = Result(Case("kafka", 2), replace(STEP, latency_ms=slow), too_much)
+    text = streams_table([Result(Case("embedded", 1), STEP, STEP), kafka])
+    assert "| stream | lanes | p50 ms at 1,000 events/s |" in text
+    assert "| embedded | 1 | 200 | 290 | 1.00 | 998 | 1.00 | 1.25 | 0.0 |" in text
+    assert "| kafka | 2 | 400 | 435 | 1.50 | 1,497 | 1.50 | 1.25 | 0.7 |" in text
+
+
 def test_the_results_name_every_fault() -> None:
-    text = markdown({"machine": MACHINE, "faults": ["The web process ended."]}, [])
+    text = markdown({**FACTS, "faults": ["The web process ended."]}, [])
     assert "**The web process ended.**" in text
     assert "Highest sustained rate: none." in text

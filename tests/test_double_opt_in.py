@@ -1,4 +1,4 @@
-"""A sign-up where a yes must be confirmed: the form, the mail, the press in it, and the first marketing."""
+"""A sign-up where a yes must be confirmed: from the form to the mail that asks, to the press, to the marketing."""
 
 import asyncio
 import re

@@ -254,7 +254,7 @@ def test_a_mail_without_a_place_is_put_off() -> None:
     hand = Hand()
     provider = guarded(RecordingEsp(answer=answer), hand, concurrency=1)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(provider.send, MAIL, hand.now, False)
+        first = pool.submit(provider.send, MAIL, hand.now)
         assert entered.wait(60)
         second = provider.send(MAIL, hand.now)
         leave.set()

@@ -15,10 +15,11 @@ from support.warehouse import no_warnings
 
 from wakeline.clock import system_clock
 from wakeline.errors import StreamError
+from wakeline.pipeline.lanes import LaneState, Lease
 
 with no_warnings():  # Of what Dagster imports.
     from orchestration import configuration
-    from orchestration.resident import LANE_TAG
+    from orchestration.resident import LANE_TAG, resident_lane
     from orchestration.stream_checks import CHECK, stream_can_be_read
     from orchestration.streaming import EVENT_STREAM
     from sensors import lanes as sensors_lanes
@@ -100,6 +101,40 @@ def test_a_lane_that_is_held_needs_none(deployed: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         requests = tick(instance).run_requests or []
         assert [request.tags[LANE_TAG] for request in requests] == ["0"]
+
+
+def test_the_run_of_a_lane_that_there_is_no_more_is_marked_as_failed_once_its_lease_is_over(deployed: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        deployed(LANE__COUNT="2")
+        runs = {lane: in_progress(instance, lane) for lane in ("0", "1")}
+        now_ms = system_clock()
+        for lane, run_id in runs.items():
+            assert configuration.lane_store().acquire(lane, run_id, now_ms, LEASE_MS) is not None
+        deployed(LANE__COUNT="1")
+        tick(instance)
+        assert [status(instance, run_id) for run_id in runs.values()] == ["STARTED", "STARTED"]
+
+        expire(configuration.lane_store().state("1"), "1", now_ms)
+        assert not tick(instance).run_requests
+        assert [status(instance, run_id) for run_id in runs.values()] == ["STARTED", "FAILURE"]
+
+
+def in_progress(instance: dg.DagsterInstance, lane: str) -> str:
+    """The id of a run of the lane that Dagster believes to go on."""
+    run = instance.create_run_for_job(resident_lane, tags={LANE_TAG: lane}, status=dg.DagsterRunStatus.STARTED)
+    return run.run_id
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> str:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status.value
+
+
+def expire(state: LaneState, lane: str, now_ms: int) -> None:
+    """The holder renews its lease no more, and it is over."""
+    lease = Lease(lane, state.holder, state.fencing_token, 2)
+    configuration.lane_store().renew(lease, now_ms - LEASE_MS, LEASE_MS)
 
 
 def test_a_ledger_that_is_away_is_one_sentence_and_the_next_look_goes_on(deployed: Settings) -> None:

@@ -28,7 +28,9 @@ class Rendering:
     def __init__(self) -> None:
         self.rendered: list[str] = []
 
-    def render(self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any]) -> Mail:
+    def render(
+        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], *_: object
+    ) -> Mail:
         self.rendered.append(key)
         if "error" in context:
             raise context["error"]
@@ -51,7 +53,7 @@ class Seconds:
 def mailer(
     rendering: Rendering, esp: FailOver, threads: int = 2, monotonic: Callable[[], float] = lambda: 0.0
 ) -> Mailer:
-    return Mailer(cast(Renderer, rendering), esp, threads, lambda: 0, monotonic)
+    return Mailer(cast(Renderer, rendering), esp, threads, lambda: 0, monotonic=monotonic)
 
 
 def claims(count: int, **context: Any) -> list[Claim]:

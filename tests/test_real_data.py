@@ -60,7 +60,7 @@ class Replayed:
     rendered: int
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # As the warehouse, which then is not started where the data is not.
 def path() -> Path:
     found = shared_folder() / "data" / "online_retail.csv.gz"
     if not found.exists():

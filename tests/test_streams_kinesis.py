@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clocks import HOUR_MS, MINUTE_MS, NOW_MS, Hand
 from support.contract import ALL_BYTES, ALL_ROWS, after, read_on, starts_of
-from support.kinesis import KinesisLocal, Ministack, open_kinesis_local, open_ministack
+from support.kinesis import KinesisLocal, Ministack, open_kinesis_local, open_ministack, shard_id
 from support.kinesis_streams import Landed, PartlyRefused, Passing, Refused, Site, aws_environment
 from support.messages import append, track
 from support.stack import await_that
@@ -79,31 +79,6 @@ def name_of(request: pytest.FixtureRequest) -> str:
     return f"events-{crc32(request.node.name.encode())}"
 
 
-def split(site: Site, shard: int) -> None:
-    """In the middle of its range."""
-    with site.client() as client:
-        listed = client.list_shards(StreamName=site.settings.stream)["Shards"]
-        [found] = [one for one in listed if one["ShardId"] == shard_id(shard)]
-        bounds = found["HashKeyRange"]
-        middle = (int(bounds["StartingHashKey"]) + int(bounds["EndingHashKey"])) // 2
-        client.split_shard(
-            StreamName=site.settings.stream, ShardToSplit=shard_id(shard), NewStartingHashKey=str(middle)
-        )
-        site.server.await_active(client, site.settings.stream)
-
-
-def merge(site: Site, shard: int, adjacent: int) -> None:
-    with site.client() as client:
-        client.merge_shards(
-            StreamName=site.settings.stream, ShardToMerge=shard_id(shard), AdjacentShardToMerge=shard_id(adjacent)
-        )
-        site.server.await_active(client, site.settings.stream)
-
-
-def shard_id(shard: int) -> str:
-    return f"shardId-{shard:012}"
-
-
 def numbered(first: int, how_many: int) -> list[Event]:
     return [(f"key {number % 13}", b"%d" % number) for number in range(first, first + how_many)]
 
@@ -158,7 +133,7 @@ def test_a_split_and_a_merge_in_the_middle_of_a_play_lose_and_repeat_nothing(cha
     lanes = [Lane(changing, landed, number, lanes=2) for number in (0, 1)]
     events = numbered(0, 150)
     appending = changing.open()
-    changes: list[Callable[[], None]] = [lambda: split(changing, 0), lambda: merge(changing, 2, 3), lambda: None]
+    changes: list[Callable[[], None]] = [lambda: changing.split(0), lambda: changing.merge(2, 3), lambda: None]
     for part, change in enumerate(changes):
         appending.append(events[part * 50 : part * 50 + 25])
         order += lanes[0].step(7) + lanes[1].step(7)
@@ -199,7 +174,7 @@ def resharded(kinesis_local: KinesisLocal) -> Iterator[tuple[Site, list[Event]]]
     stream = site.open()
     events = numbered(0, 160)
     changes: list[Callable[[], None]] = [
-        lambda: split(site, 0), lambda: merge(site, 2, 3), lambda: split(site, 1), lambda: None
+        lambda: site.split(0), lambda: site.merge(2, 3), lambda: site.split(1), lambda: None
     ]  # fmt: skip
     for part, change in enumerate(changes):
         stream.append(events[part * 40 : part * 40 + 40])
@@ -245,7 +220,7 @@ def test_every_reader_gives_a_record_the_same_offset(resharded: tuple[Site, list
 def test_a_child_waits_until_another_lane_has_landed_all_of_its_parent(changing: Site) -> None:
     landed = Landed()
     changing.open().append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(30, 30))
     parents, others = Lane(changing, landed, 0, lanes=2), Lane(changing, landed, 1, lanes=2)
     assert others.stream.partitions() == [0, 1]
@@ -262,7 +237,7 @@ def test_a_parent_with_a_long_quiet_end_lets_its_children_begin(changing: Site) 
     changing.open().append(numbered(0, 30))
     landed = Landed()
     read_out([Lane(changing, landed)], 30)
-    split(changing, 0)
+    changing.split(0)
     quiet = Quiet(pages=35)
     observer = Lane(changing, landed, prepare=quiet.hook)
     passing_looks = 0
@@ -296,7 +271,7 @@ class Quiet:
 def test_an_empty_shard_that_was_split_holds_up_nobody(changing: Site) -> None:
     lane = Lane(changing, Landed())
     assert lane.stream.partitions() == [0, 1]
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(0, 30))
     assert len(read_out([lane], 30)) == 30
     assert lane.stream.partitions() == [1, 2, 3]
@@ -522,7 +497,7 @@ def test_a_closed_shard_is_not_asked_again_after_its_end(changing: Site) -> None
     counting = Refused("GetRecords", 0, "")
     stream = changing.open(Passing().waiting(), prepare=counting.hook)
     stream.append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     records = read_on(stream, {0: 0}, 1)
     asked = counting.seen
     assert stream.read({0: records[-1].offset + 1}, 1, 1, 5) == []
@@ -695,7 +670,7 @@ def test_what_landing_holds_is_what_must_go_on_whatever_was_committed(site: Site
 def test_a_shard_that_left_the_list_must_have_been_read(changing: Site) -> None:
     landed, expired = Landed(), Expired()
     changing.open().append(numbered(0, 30))
-    split(changing, 0)
+    changing.split(0)
     changing.open().append(numbered(30, 30))
     read_out([Lane(changing, landed)], 60)
     committed = landed.committed()
@@ -712,7 +687,7 @@ def test_a_closed_shard_whose_events_are_all_gone_must_have_been_read(changing: 
     changing.open().append(numbered(0, 30))
     lane = Lane(changing, landed)
     read_out([lane], 30)
-    split(changing, 0)
+    changing.split(0)
     observer = changing.open(prepare=expired.hook)
     observer.verify(landed.committed())
     expired.values = {b"%d" % number for number in range(30)}
@@ -757,7 +732,7 @@ def test_lag_asks_no_more_than_once_a_second(site: Site) -> None:
 def test_a_stream_tells_its_open_shards_and_how_long_it_keeps_events(changing: Site) -> None:
     stream = changing.open(Passing().waiting())
     before = stream.facts()
-    split(changing, 0)
+    changing.split(0)
     with changing.client() as client:
         client.increase_stream_retention_period(StreamName=changing.settings.stream, RetentionPeriodHours=48)
     again = changing.open()

@@ -22,7 +22,7 @@ RANGES = {0: (0, 8)}
 
 #: A batch that puts at least one row into every table of the chain.
 EVERYTHING = [
-    identify("m1", user="ann", device="phone", email="ann@example.com", marketing=True),
+    identify("m1", user="ann", device="phone", email="ann@example.com", marketing=False),
     track("Product Viewed", "m2", user="ann", product_id="p1", category="bags"),
     track("Page Engaged", "m3", user="ann", product_id="p1", category="bags", engaged_seconds=15),
     track("Product Added", "m4", user="ann", product_id="p1", quantity=2, cart_id="c1"),
@@ -43,19 +43,25 @@ PROPERTIES = (
     "product_id", "name", "category", "price", "currency", "quantity", "url", "image_url", "cart_id", "order_id",
     "total", "engaged_seconds", "scroll_depth_percent", "path", "products",
 )  # fmt: skip
+EVENTS = (
+    "Product Added", "Product Viewed", "Order Completed", "Page Engaged", "Unsubscribed",
+    "Segment Consent Preference Updated",
+)  # fmt: skip
+preferences = st.fixed_dictionaries({"categoryPreferences": st.dictionaries(texts, json_values, max_size=3)})
 wild_messages = st.fixed_dictionaries(
     {
         "type": st.sampled_from(["track", "identify", "page"]),
         "messageId": texts,
         "userId": texts,
-        "event": st.sampled_from(["Product Added", "Product Viewed", "Order Completed", "Page Engaged"]) | texts,
+        "event": st.sampled_from(EVENTS) | texts,
         "timestamp": st.datetimes().map(lambda moment: moment.isoformat()),
         "properties": st.dictionaries(st.sampled_from(PROPERTIES), json_values, max_size=6),
     },
     optional={
         "anonymousId": texts,
         "traits": st.dictionaries(st.sampled_from(["email", "firstName", "timezone"]), json_values),
-        "context": st.dictionaries(st.sampled_from(["sessionId", "traits", "page"]), json_values),
+        "context": st.dictionaries(st.sampled_from(["sessionId", "traits", "page", "consent"]), json_values)
+        | st.fixed_dictionaries({"consent": preferences}),
     },
 )
 

@@ -19,9 +19,12 @@ class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
     _modules = {  # noqa: RUF012 - a constant
+        "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
+        "pause": "wakeline.campaigns_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
+        "resume": "wakeline.campaigns_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
         "test-send": "wakeline.preview.cli",

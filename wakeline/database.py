@@ -149,6 +149,15 @@ campaign_pauses = sa.Table(
     sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
 )
 
+#: When each campaign was last let go on: the watch over bounces and complaints does not look at mails from before.
+campaign_resumes = sa.Table(
+    "campaign_resumes",
+    metadata,
+    sa.Column("campaign", Text, primary_key=True),
+    sa.Column("resumed_by", Text, nullable=False),
+    sa.Column("resumed_at_ms", sa.BigInteger, nullable=False),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",

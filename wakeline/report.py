@@ -5,9 +5,11 @@ from typing import Any
 
 from rich.table import Table
 
-from wakeline.activation.ledger.reading import count_sends, latest_sent
+from wakeline.activation.ledger.reading import latest_sent
+from wakeline.activation.ledger.summary import Summary
 from wakeline.clock import Clock
 from wakeline.engines import Database, open_database
+from wakeline.overview import sends_table
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.percentiles import percentiles
 from wakeline.settings import Settings
@@ -33,8 +35,8 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     """The report as plain data. Raises WakelineError when a part cannot be asked.
 
     `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows;
-    `sends` is campaign -> state -> count, where
-    a skip's state is `skipped:<reason>`; `latency_ms` is stage -> p50, p95, p99 of sends that an event caused.
+    `sends` is campaign -> state -> count, where a skip's state is `skipped:<reason>`; `latency_ms` is
+    stage -> p50, p95, p99 of sends that an event caused.
     """
     database = open_database(settings)
     stream = open_stream(settings, clock)
@@ -47,7 +49,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
             "received": processed + (lag.events or 0),
             **_statuses(settings),
             "profiles": _profiles(settings),
-            "sends": count_sends(database),
+            "sends": Summary(database).counts(),
             "latency_ms": _latencies(database),
             "lag_seconds": lag.seconds,
             "generations": lanes.holders_so_far(),
@@ -59,7 +61,7 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
 
 def report_tables(report: dict[str, Any]) -> list[Table]:
     """The same numbers as tables for a terminal."""
-    return [_events_table(report), _sends_table(report["sends"]), _latency_table(report["latency_ms"])]
+    return [_events_table(report), sends_table(report["sends"]), _latency_table(report["latency_ms"])]
 
 
 def _statuses(settings: Settings) -> dict[str, int]:
@@ -89,17 +91,6 @@ def _events_table(report: dict[str, Any]) -> Table:
     for name in ("received", *_STATUSES, "profiles", "generations"):
         table.add_row(name, f"{report[name]:,}")
     table.add_row("lag_seconds", f"{report['lag_seconds']:.1f}")
-    return table
-
-
-def _sends_table(campaigns: dict[str, dict[str, int]]) -> Table:
-    table = Table(title="Sends", title_justify="left")
-    for name in ("campaign", "state"):
-        table.add_column(name)
-    table.add_column("count", justify="right")
-    for campaign, states in sorted(campaigns.items()):
-        for state, count in sorted(states.items()):
-            table.add_row(campaign, state, f"{count:,}")
     return table
 
 

@@ -319,6 +319,20 @@ class ActivationSettings(Section):
     stale_after_seconds: float = Field(
         60.0, gt=0, description="Marketing mail is held while events that are older than this have not been read."
     )
+    deliverability_window_hours: float = Field(
+        24.0, gt=0, description="Bounces and complaints are counted of a campaign's mails of this time."
+    )
+    max_bounce_percent: float = Field(
+        2.0, gt=0, description="A campaign of whose mails a larger share bounces hard is paused."
+    )
+    max_complaint_percent: float = Field(
+        0.1, gt=0, description="A campaign of whose mails a larger share is marked as spam is paused."
+    )
+    deliverability_min_sends: int = Field(
+        100,
+        ge=1,
+        description="A campaign with fewer mails in the window is not paused: one bounce of three says little.",
+    )
     send_threads: int = Field(
         4, ge=1, description="Most mails handed over at the same time, to all providers together."
     )

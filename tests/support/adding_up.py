@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from support.stack import RunningStack
 from wakeline.clock import system_clock
 from wakeline.database import offsets, sends
-from wakeline.events import address_of
+from wakeline.events import address_of, stream_key
 from wakeline.report import build_report
 
 # Everything below is filled in the same insert as landing: a difference is a view that lost or repeated a batch.
@@ -83,3 +83,21 @@ def everything_written(stack: RunningStack) -> list[Any]:
         stack.warehouse("SELECT status, count() FROM landing GROUP BY status ORDER BY status"),
         stack.warehouse(_VIEW_TOTALS),
     ]
+
+
+def as_posted(messages: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Stream key -> the ids of its messages in the order they were made, each once."""
+    order: dict[str, dict[str, None]] = {}
+    for message in filter(is_whole, messages):
+        order.setdefault(stream_key(message), {})[message["messageId"]] = None
+    return {key: list(ids) for key, ids in order.items()}
+
+
+def in_landing(stack: RunningStack) -> dict[str, list[str]]:
+    """The same in the order of the stream."""
+    query = "SELECT user_id, anonymous_id, message_id FROM landing WHERE status = 'accepted' ORDER BY partition, offset"
+    order: dict[str, list[str]] = {}
+    for user_id, anonymous_id, message_id in stack.warehouse(query):
+        key = stream_key({"anonymousId": anonymous_id, "userId": user_id, "messageId": message_id})
+        order.setdefault(key, []).append(message_id)
+    return order

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,25 @@ class KinesisServer(AwsServer):
 
     def create_stream(self, stream: str, shards: int = 1) -> None:
         """Returns when it is active."""
-        client = self.client()
-        try:
+        with closing(self.client()) as client:
             client.create_stream(StreamName=stream, ShardCount=shards)
             self.await_active(client, stream)
-        finally:
-            client.close()
+
+    def split(self, stream: str, shard: int) -> None:
+        """In the middle of its range; returns when that is done."""
+        with closing(self.client()) as client:
+            listed = client.list_shards(StreamName=stream)["Shards"]
+            [bounds] = [one["HashKeyRange"] for one in listed if one["ShardId"] == shard_id(shard)]
+            middle = (int(bounds["StartingHashKey"]) + int(bounds["EndingHashKey"])) // 2
+            client.split_shard(StreamName=stream, ShardToSplit=shard_id(shard), NewStartingHashKey=str(middle))
+            self.await_active(client, stream)
+
+    def merge(self, stream: str, shard: int, adjacent: int) -> None:
+        """Returns when that is done."""
+        with closing(self.client()) as client:
+            names = {"ShardToMerge": shard_id(shard), "AdjacentShardToMerge": shard_id(adjacent)}
+            client.merge_shards(StreamName=stream, **names)
+            self.await_active(client, stream)
 
     def await_active(self, client: Any, stream: str) -> None:
         """Returns when the last change of the stream's shards is through."""
@@ -81,6 +94,11 @@ class KinesisLocal(KinesisServer):
 
 
 _CHANGES = ("CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT")
+
+
+def shard_id(shard: int) -> str:
+    """How Kinesis names the shard of a number."""
+    return f"shardId-{shard:012}"
 
 
 @contextmanager

@@ -120,6 +120,14 @@ class Site:
         finally:
             client.close()
 
+    def split(self, shard: int) -> None:
+        """In the middle of its range."""
+        self.server.split(self.settings.stream, shard)
+
+    def merge(self, shard: int, adjacent: int) -> None:
+        """Two shards become one."""
+        self.server.merge(self.settings.stream, shard, adjacent)
+
     def close(self) -> None:
         """Close what was opened and is still open."""
         for stream in self._opened:

@@ -60,6 +60,7 @@ CHAIN = (
     "order_states",
     "identity_states",
     "wakeups",
+    "delivery_reports",
 )
 #: What an analyst reads: every profile model, merged.
 PROFILE_VIEWS = (
@@ -244,6 +245,7 @@ _COUNTS = {
     "order_states": "SELECT uniqExact(id, order_id) FROM order_states",
     "identity_states": "SELECT uniqExact(id, other_id) FROM identity_states",
     "wakeups": "SELECT count() FROM wakeups",
+    "delivery_reports": "SELECT count() FROM delivery_reports",
 }
 
 

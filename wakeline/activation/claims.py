@@ -96,10 +96,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of a send: a claim, or the reason of the gate that said no."""
+    """What became of a send: its state in the ledger, with a claim or the reason of the gate that said no."""
 
     campaign: str
     claim: Claim | None
+    state: str
     reason: str
 
 

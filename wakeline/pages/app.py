@@ -16,8 +16,10 @@ from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wakeline.clock import Clock, to_iso
+from wakeline.pages.decisions import Decisions
 from wakeline.pages.outbox import Outbox
 from wakeline.pages.shop import Shop
+from wakeline.pages.wording import moment
 from wakeline.settings import Settings
 
 _HERE = Path(__file__).parent
@@ -31,6 +33,7 @@ def create_app(settings: Settings, clock: Clock, notice: str) -> Starlette:
     """
     templates = _templates()
     outbox, shop = Outbox(settings, clock, templates), Shop(settings, templates, notice)
+    decisions = Decisions(settings, templates)
 
     def missing(request: Request, _error: Exception) -> Response:
         if request.url.path.startswith("/shop"):
@@ -38,7 +41,12 @@ def create_app(settings: Settings, clock: Clock, notice: str) -> Starlette:
         return templates.TemplateResponse(request, "outbox/missing.html", status_code=404)
 
     return Starlette(
-        routes=[*outbox.routes(), *shop.routes(), Mount("/static", StaticFiles(directory=_HERE / "static"))],
+        routes=[
+            *outbox.routes(),
+            *decisions.routes(),
+            *shop.routes(),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings.pages.host)),
             Middleware(_SafeHeaders, collector=_origin(settings.activation.public_url)),
@@ -56,6 +64,7 @@ def _templates() -> Jinja2Templates:
         lstrip_blocks=True,
     )
     environment.filters["iso"] = to_iso
+    environment.filters["moment"] = moment
     environment.filters["euro"] = lambda amount: f"€{amount:,.2f}"
     return Jinja2Templates(env=environment)
 

@@ -9,6 +9,7 @@ from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
+from wakeline.activation.ledger.summary import Summary
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.activation.rules import rules_of
@@ -27,6 +28,7 @@ from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.mirror import Mirror
 
 #: A thousand years fit into a column of the ledger.
 _FOR_EVER_SECONDS = 3.2e10
@@ -62,6 +64,17 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
         )
+
+
+@contextmanager
+def open_mirror(settings: Settings) -> Iterator[Mirror]:
+    """The copy of the ledger in ClickHouse, on connections of its own."""
+    with ExitStack() as parts:
+        client = connect(settings.warehouse)
+        parts.callback(client.close)
+        database = open_database(settings)
+        parts.callback(database.dispose)
+        yield Mirror(client, Summary(database))
 
 
 def lane_store(settings: Settings, database: Database) -> LaneStore:

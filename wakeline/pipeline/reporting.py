@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater
+from wakeline.activation.ledger.states import FAILED, MISSING_VARIABLE, RETRY, SENT, SKIPPED, UNKNOWN
 from wakeline.pipeline.microbatch import BatchResult
 
 #: Latencies kept between two reports; beyond it the percentiles are those of the latest.
@@ -20,9 +21,8 @@ class Report:
     offsets: dict[int, int] = field(default_factory=dict)
     max_occurred_at_ms: int = 0
     latencies_ms: list[int] = field(default_factory=list)
-    #: (campaign, state or skip reason) -> count
-    decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: (campaign, state, reason) -> decisions of the gates and answers of the ESP; a reason only of skips.
+    sends: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -37,8 +37,15 @@ class Report:
         self.max_occurred_at_ms = max(self.max_occurred_at_ms, *accepted, 0)
         if result.latency_ms is not None and len(self.latencies_ms) < _MAX_LATENCIES:
             self.latencies_ms.append(result.latency_ms)
-        self.decisions.update((one.campaign, one.reason or "claimed") for one in result.decided)
-        self.outcomes.update((one.claim.campaign, _state(one.outcome)) for one in result.answers)
+        for one in result.decided:
+            self.sends[one.campaign, one.state, one.reason if one.state == SKIPPED else ""] += 1
+        for answer in result.answers:
+            self.sends[answer.claim.campaign, *_state(answer.outcome)] += 1
+
+    @property
+    def campaigns(self) -> list[str]:
+        """Those that something was decided on."""
+        return sorted({campaign for campaign, _, _ in self.sends})
 
 
 class ReportBuffer:
@@ -59,11 +66,12 @@ class ReportBuffer:
         return report
 
 
-def _state(outcome: object) -> str:
+def _state(outcome: object) -> tuple[str, str]:
+    """State and reason that an answer of the ESP leads to."""
     if isinstance(outcome, Accepted):
-        return "sent"
+        return SENT, ""
     if isinstance(outcome, MissingVariable):
-        return "missing_variable"
+        return SKIPPED, MISSING_VARIABLE
     if isinstance(outcome, Rejected):
-        return "failed"
-    return "retry" if isinstance(outcome, TryLater) else "unknown"
+        return FAILED, ""
+    return (RETRY if isinstance(outcome, TryLater) else UNKNOWN), ""

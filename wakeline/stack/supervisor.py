@@ -17,10 +17,12 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from wakeline.clock import system_clock
 from wakeline.engines import open_database
-from wakeline.errors import WakelineError
+from wakeline.errors import StreamError, WakelineError
 from wakeline.pipeline.factory import lane_store
+from wakeline.pipeline.stream_check import check_stream
 from wakeline.settings import Settings
 from wakeline.stack.programs import dagster_home, log_path, socket_path, supervisor_config
+from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 
 _POLL_SECONDS = 0.1
@@ -47,7 +49,10 @@ class Stack:
         self.stop()
 
     def start(self) -> None:
-        """Start everything and return when all of it answers. Raises WakelineError naming what does not, and why."""
+        """Start everything and return when all of it answers. Raises WakelineError naming what does not, and why.
+
+        A stream that cannot be read is said and not waited for: all else runs without it, and shows what is wrong.
+        """
         self._check_ports()
         self._start_supervisor()
         self._say("warehouse")
@@ -63,8 +68,11 @@ class Stack:
         for name, port in self._ports().items():
             self._await(name, lambda port=port: _listens(*port))  # type: ignore[misc]
         self._await("web", self._dagster_answers)
-        self._say("resident run")
-        self._await("daemon", self._lanes_are_held)
+        if fault := stream_fault(self._settings):
+            self._say(f"no resident run yet, the stream cannot be read: {fault}")
+        else:
+            self._say("resident run")
+            self._await("daemon", self._lanes_are_held)
 
     def stop(self) -> None:
         """Stop every process, in the reverse order of starting; safe to call twice."""
@@ -186,6 +194,20 @@ class Stack:
                 return getattr(proxy.supervisor, method)(*arguments)
         except Fault as fault:
             raise WakelineError(f"The process supervisor refuses {method}: {fault.faultString}.") from fault
+
+
+def stream_fault(settings: Settings) -> str:
+    """Why the lanes cannot read the stream, in a sentence that says what to do; empty when they can."""
+    engine = open_database(settings)
+    stream = open_stream(settings, system_clock)
+    try:
+        check_stream(stream, lane_store(settings, engine))
+    except StreamError as error:
+        return str(error)
+    finally:
+        stream.close()
+        engine.dispose()
+    return ""
 
 
 def _listens(host: str, port: int) -> bool:

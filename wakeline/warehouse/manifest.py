@@ -26,7 +26,8 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 def dbt_variables(settings: Settings, **more: str) -> dict[str, Any]:
     """dbt vars: those of wakeline.toml, what triggers need of its other settings, and `more`."""
-    return {**settings.dbt_vars, "double_opt_in": settings.double_opt_in, **more}
+    trusted = sorted(settings.trusted_sources)
+    return {**settings.dbt_vars, "double_opt_in": settings.double_opt_in, "trusted_sources": trusted, **more}
 
 
 def target_dir(settings: Settings, evaluation: str) -> Path:

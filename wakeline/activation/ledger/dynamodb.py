@@ -61,7 +61,7 @@ from wakeline.pipeline.lanes import Lease, Ranges, lease_lost
 from wakeline.pipeline.lanes_dynamodb import LANES, fence
 from wakeline.pipeline.triggers import Occurrence
 
-_PAUSES = "pauses"
+_PAUSES, _RESUMES = "pauses", "resumes"
 #: Bytes in one transaction; AWS takes 4 MB.
 _MOST_BYTES = 2_000_000
 # Of an item besides its JSON, at most.
@@ -230,13 +230,19 @@ class DynamoLedger:
         except ChangedError:
             return
 
-    def resume(self, campaign: str) -> bool:
+    def resume(self, campaign: str, resumed_by: str, now_ms: int) -> bool:
         """Let a campaign's sends go on, those held as well; whether it was paused."""
+        row = {"campaign": campaign, "resumed_by": resumed_by, "resumed_at_ms": now_ms}
         try:
-            self._table.write([delete((_PAUSES, campaign), {"campaign": campaign})])
+            self._table.write([delete((_PAUSES, campaign), {"campaign": campaign}), put((_RESUMES, campaign), row)])
         except ChangedError:
             return False
         return True
+
+    def resumes(self) -> dict[str, Mapping[str, Any]]:
+        """The campaigns that were paused once, by name: when they were last let go on, and by whom."""
+        names = ("campaign", "resumed_by", "resumed_at_ms")
+        return {item["campaign"]: {name: item[name] for name in names} for item in self._table.query(_RESUMES)}
 
     def pauses(self) -> dict[str, Mapping[str, Any]]:
         """The paused campaigns, by name: since when, by whom and why."""
@@ -355,7 +361,7 @@ def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int
         values |= {} if decision else claimed_again(row, person, lease, facts.now_ms)
         new = {**row, **values, "changed_at_ms": facts.now_ms}
         claim = None if decision else claim_of(new)
-        return new, Decided(row["campaign"], claim, decision.reason if decision else "")
+        return new, Decided(row["campaign"], claim, new["state"], decision.reason if decision else "")
 
     return _Task(one.profile_id, one.key, (one.profile_id, *one.person.ids), (), asks, decides)
 

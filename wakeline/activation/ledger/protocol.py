@@ -65,8 +65,11 @@ class Ledger(Protocol):
     def pause(self, campaign: str, paused_by: str, reason: str, now_ms: int) -> None:
         """Hold every send of a campaign from now on."""
 
-    def resume(self, campaign: str) -> bool:
-        """Let a campaign's sends go on; whether it was paused."""
+    def resume(self, campaign: str, resumed_by: str, now_ms: int) -> bool:
+        """Let a campaign's sends go on; whether it was paused, which alone is kept in `resumes`."""
 
     def pauses(self) -> dict[str, Mapping[str, Any]]:
         """The paused campaigns, by name: since when, by whom and why."""
+
+    def resumes(self) -> dict[str, Mapping[str, Any]]:
+        """The campaigns that were paused once, by name: when they were last let go on, and by whom."""

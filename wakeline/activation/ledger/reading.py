@@ -17,16 +17,6 @@ _OPEN = (CLAIMED, RETRY)
 Row = Mapping[str, Any]
 
 
-def count_sends(database: Database) -> dict[str, dict[str, int]]:
-    """Campaign -> state -> how many; a skip's state is `skipped:<reason>`. Reads all of a DynamoDB table."""
-    found: dict[str, dict[str, int]] = {}
-    for (campaign, state, reason), rows in sorted(_counted(database)):
-        own = found.setdefault(campaign, {})
-        name = f"{state}:{reason}" if state == SKIPPED else state
-        own[name] = own.get(name, 0) + rows
-    return found
-
-
 def count_open(database: Database) -> int:
     """How many sends are claimed, or wait to be tried again."""
     return sum(rows for (_, state, _), rows in _counted(database) if state in _OPEN)
@@ -35,7 +25,7 @@ def count_open(database: Database) -> int:
 def latest_sent(database: Database, columns: Sequence[str], limit: int) -> list[Row]:
     """The latest accepted sends that an event caused. Reads all of a DynamoDB table."""
     if isinstance(database, Table):
-        caused = (row for row in _rows(database) if row["state"] == SENT and row["received_at_ms"] is not None)
+        caused = (row for row in all_rows(database) if row["state"] == SENT and row["received_at_ms"] is not None)
         return heapq.nlargest(limit, caused, key=lambda row: int(row["claimed_at_ms"]))
     query = (
         sa.select(*(sends.c[name] for name in columns))
@@ -70,5 +60,6 @@ def _counted(database: Database) -> list[tuple[tuple[str, str, str], int]]:
         return [((row[0], row[1], row[2]), row[3]) for row in connection.execute(query)]
 
 
-def _rows(table: Table) -> "map[dict[str, Any]]":
+def all_rows(table: Table) -> "map[dict[str, Any]]":
+    """Every send of a DynamoDB table."""
     return map(row_of, (item for item in table.scan() if item["sk"].startswith("send#")))

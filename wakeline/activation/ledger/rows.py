@@ -109,7 +109,8 @@ def decision_row(
 
 def decided_of(one: Intended, row: Mapping[str, Any], decision: Decision) -> Decided:
     """What the lane is told of a new send."""
-    return Decided(one.campaign, None if decision else claim_of(row), decision.reason if decision else "")
+    claim = None if decision else claim_of(row)
+    return Decided(one.campaign, claim, row["state"], decision.reason if decision else "")
 
 
 def claim_of(row: Mapping[str, Any]) -> Claim:

@@ -42,7 +42,15 @@ from wakeline.activation.ledger.states import (
     settled,
 )
 from wakeline.activation.mailer import Answer
-from wakeline.database import campaign_pauses, consent_stamps, consents, record_addresses, sends, suppressions
+from wakeline.database import (
+    campaign_pauses,
+    campaign_resumes,
+    consent_stamps,
+    consents,
+    record_addresses,
+    sends,
+    suppressions,
+)
 from wakeline.engines import insert, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges
@@ -153,12 +161,15 @@ class SqlLedger:
 
         Of a claim that another run has taken up since, only that its mail is out is news.
         """
+        ordered = sorted(answers, key=lambda answer: answer.claim.key)
+        # They are written together, after the last of them: whoever reads changes in their order must not miss one.
+        now_ms = max((answer.answered_at_ms for answer in ordered), default=0)
         with self._engine.begin() as connection:
-            for answer in sorted(answers, key=lambda answer: answer.claim.key):
+            for answer in ordered:
                 claim, at_ms = answer.claim, answer.answered_at_ms
                 values = settled(answer.outcome, claim.claimed_at_ms, at_ms, claim.attempts, self._key_ms)
                 statement = sa.update(sends).where(sends.c.idempotency_key == claim.key, _is_heard(answer))
-                connection.execute(statement.values(**values, changed_at_ms=at_ms))
+                connection.execute(statement.values(**values, changed_at_ms=_later(now_ms)))
 
     def confirm(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
         """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer."""
@@ -174,7 +185,7 @@ class SqlLedger:
                 connection.execute(
                     sa.update(sends)
                     .where(sends.c.idempotency_key == report.key, open_)
-                    .values(state=SENT, reason="", record=asdict(report), changed_at_ms=now_ms)
+                    .values(state=SENT, reason="", record=asdict(report), changed_at_ms=_later(now_ms))
                 )
 
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
@@ -246,7 +257,7 @@ class SqlLedger:
         values = decided_again(row, decision) | ({} if decision else claimed_again(row, person, lease, moment.now_ms))
         _change(connection, row, values, moment.now_ms)
         claim = None if decision else claim_of({**row, **values})
-        return Decided(row["campaign"], claim, decision.reason if decision else "")
+        return Decided(row["campaign"], claim, values["state"], decision.reason if decision else "")
 
     def pause(self, campaign: str, paused_by: str, reason: str, now_ms: int) -> None:
         """Hold every send of a campaign from now on; the first who pauses it stays on record."""
@@ -254,16 +265,26 @@ class SqlLedger:
         with self._engine.begin() as connection:
             connection.execute(insert(connection, campaign_pauses).values(row).on_conflict_do_nothing())
 
-    def resume(self, campaign: str) -> bool:
+    def resume(self, campaign: str, resumed_by: str, now_ms: int) -> bool:
         """Let a campaign's sends go on, those held as well; whether it was paused."""
+        row = {"campaign": campaign, "resumed_by": resumed_by, "resumed_at_ms": now_ms}
         with self._engine.begin() as connection:
             deleted = connection.execute(sa.delete(campaign_pauses).where(campaign_pauses.c.campaign == campaign))
+            if deleted.rowcount:
+                statement = insert(connection, campaign_resumes).values(row)
+                connection.execute(statement.on_conflict_do_update(index_elements=["campaign"], set_=row))
         return deleted.rowcount > 0
 
     def pauses(self) -> dict[str, Mapping[str, Any]]:
         """The paused campaigns, by name: since when, by whom and why."""
         with self._reading() as connection:
             return _pauses(connection)
+
+    def resumes(self) -> dict[str, Mapping[str, Any]]:
+        """The campaigns that were paused once, by name: when they were last let go on, and by whom."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(campaign_resumes)).mappings()
+            return {row["campaign"]: dict(row) for row in rows}
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
@@ -291,7 +312,8 @@ def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
 
 def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
     statement = insert(connection, sends).values(row)
-    changed = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
+    changed: dict[str, Any] = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
+    changed["changed_at_ms"] = _later(row["changed_at_ms"])
     connection.execute(
         statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
     )
@@ -299,7 +321,12 @@ def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
 
 def _change(connection: Connection, row: Mapping[str, Any], values: Mapping[str, Any], now_ms: int) -> None:
     own = sends.c.idempotency_key == row["idempotency_key"]
-    connection.execute(sa.update(sends).where(own).values(**values, changed_at_ms=now_ms))
+    connection.execute(sa.update(sends).where(own).values(**values, changed_at_ms=_later(now_ms)))
+
+
+def _later(now_ms: int) -> sa.ColumnElement[int]:
+    """The time of a change, after that of the row's last: copies of the row go by it."""
+    return sa.case((sends.c.changed_at_ms >= now_ms, sends.c.changed_at_ms + 1), else_=now_ms)
 
 
 _DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occurred_at_ms, sends.c.idempotency_key)

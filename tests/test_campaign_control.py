@@ -1,0 +1,145 @@
+"""Pausing and resuming campaigns, and the list of them, as somebody at a terminal sees it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support.clocks import HOUR_MS, NOW_MS
+from support.mailing import ROOT
+from support.sending import Book, answered, granted, intended, marketing
+
+from wakeline import overview
+from wakeline.activation.control import open_control
+from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
+from wakeline.cli import cli
+from wakeline.engines import open_sqlite
+from wakeline.errors import ConfigError
+from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
+
+ALL = ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A deployment with campaigns of its own."""
+    shutil.copytree(ROOT / "campaigns", tmp_path / "campaigns")
+    (tmp_path / "wakeline.toml").write_text('data_dir = "data"\n', encoding="utf-8")
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "wakeline.toml"))
+    return load_settings()
+
+
+@pytest.fixture
+def book(settings: Settings) -> Iterator[Book]:
+    engine = open_sqlite(settings.ledger_path)
+    yield Book(engine)
+    engine.dispose()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner(catch_exceptions=False).invoke(cli, arguments)
+
+
+def listed(settings: Settings, hours: float = 24, now_ms: int = NOW_MS) -> dict[str, dict[str, Any]]:
+    entries = overview.build_overview(settings, hours, lambda: now_ms)
+    return {entry["campaign"]: entry for entry in entries}
+
+
+def test_every_campaign_is_listed_before_anything_was_sent(settings: Settings) -> None:
+    entries = json.loads(run("campaigns", "--json").output)
+    assert [entry["campaign"] for entry in entries] == ALL
+    assert {entry["state"] for entry in entries} == {"running"}
+    [cart] = [entry for entry in entries if entry["campaign"] == "abandoned_cart"]
+    assert (cart["class"], cart["trigger"], cart["sent"], cart["skipped"]) == ("marketing", "abandoned_cart", 0, {})
+
+
+def test_a_pause_holds_and_says_who_and_why_until_it_is_resumed(book: Book, settings: Settings) -> None:
+    done = run("pause", "order_confirmation", "--reason", " wrong price ", "--by", "ann")
+    assert done.output.endswith(" by ann: wrong price\n")
+    [told] = book.claim(book.hold(), intended())
+    assert told.reason == "campaign_paused"
+    entry = listed(settings)["order_confirmation"]
+    assert (entry["state"], entry["paused_by"], entry["pause_reason"]) == ("paused", "ann", "wrong price")
+    assert entry["held"] == 1
+    again = run("pause", "order_confirmation", "--reason", "other", "--by", "bob")
+    assert again.output == done.output
+    assert run("resume", "order_confirmation").output == "order_confirmation is resumed.\n"
+    assert listed(settings)["order_confirmation"]["state"] == "running"
+    assert run("resume", "order_confirmation").output == "order_confirmation was not paused.\n"
+
+
+def test_who_does_it_is_the_login_name_unless_told(
+    book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "cy")
+    run("pause", "abandoned_cart", "--reason", "a typo")
+    assert listed(settings)["abandoned_cart"]["paused_by"] == "cy"
+    run("resume", "abandoned_cart")
+    assert book.ledger.resumes()["abandoned_cart"]["resumed_by"] == "cy"
+
+
+@pytest.mark.parametrize("command", [("pause", "nobody", "--reason", "why"), ("resume", "nobody")])
+def test_an_unknown_campaign_is_one_sentence_that_names_those_there_are(
+    settings: Settings, command: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        run(*command)
+    assert str(raised.value) == f"There is no campaign 'nobody'; known are {', '.join(ALL)}."
+
+
+def test_a_pause_needs_a_reason(settings: Settings) -> None:
+    assert run("pause", "abandoned_cart").exit_code == 2
+    with pytest.raises(ConfigError, match="Give a reason"):
+        run("pause", "abandoned_cart", "--reason", "  ")
+
+
+def test_a_paused_campaign_whose_folder_is_gone_is_listed_and_can_be_resumed(book: Book, settings: Settings) -> None:
+    with open_control(settings, lambda: NOW_MS) as control:
+        control.pause("abandoned_cart", "ann", "a typo")
+    shutil.rmtree(settings.campaigns_dir / "abandoned_cart")
+    entry = listed(settings)["abandoned_cart"]
+    assert (entry["class"], entry["trigger"], entry["state"]) == (None, None, "paused")
+    assert run("resume", "abandoned_cart").exit_code == 0
+    assert "abandoned_cart" not in listed(settings)
+
+
+def test_each_send_is_counted_under_what_became_of_it(book: Book, settings: Settings) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    outcomes = [Accepted("1"), Accepted("2"), Rejected("no"), TryLater(60, "busy"), Unknown("gone")]
+    for number, outcome in enumerate(outcomes):
+        [told] = book.claim(lease, intended(f"order/{number}"))
+        book.ledger.settle([answered(told.claim, outcome)])
+    book.claim(lease, marketing(ids=("user:bob",), address="bob@example.com"), marketing(address=""))
+    entries = listed(settings)
+    order = entries["order_confirmation"]
+    assert {state: order[state] for state in overview.STATES} == {
+        "sent": 2, "deferred": 0, "held": 0, "retry": 1, "unknown": 1, "failed": 1,
+    }  # fmt: skip
+    assert entries["abandoned_cart"]["skipped"] == {"no_address": 1, "no_consent": 1}
+
+
+def test_what_waits_is_counted_however_long_and_the_rest_within_the_hours(book: Book, settings: Settings) -> None:
+    lease = book.hold()
+    [sent, waiting] = book.claim(lease, intended("order/1"), intended("order/2"))
+    book.ledger.settle([answered(sent.claim, Accepted("1")), answered(waiting.claim, TryLater(60, "busy"))])
+    for hours, now_ms, counted in (
+        (1, NOW_MS + HOUR_MS, 1),
+        (1, NOW_MS + HOUR_MS + 1, 0),
+        (2, NOW_MS + HOUR_MS + 1, 1),
+    ):
+        entry = listed(settings, hours, now_ms)["order_confirmation"]
+        assert (entry["sent"], entry["retry"]) == (counted, 1)
+
+
+def test_the_table_shows_words_of_people_as_they_are(
+    book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    run("pause", "abandoned_cart", "--reason", "[red]price[/red]", "--by", "ann")
+    shown = run("campaigns", "--hours", "2").output
+    assert "by ann: [red]price[/red]" in shown
+    assert "in the last 2 hours" in shown
