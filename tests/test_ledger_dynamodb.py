@@ -14,7 +14,8 @@ from support.sending import LANE, LEASE_MS, Book, DynamoBook, granted, intended,
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.consent import RecordAddress
 from wakeline.activation.ledger.dynamodb_items import MOST_IDS
-from wakeline.activation.ledger.reading import count_open, count_sends, latest_sent, send_of
+from wakeline.activation.ledger.reading import count_open, latest_sent, send_of
+from wakeline.activation.ledger.summary import Summary
 from wakeline.archive.begun import DynamoBegunParts
 from wakeline.archive.hours import Hour
 from wakeline.archive.parts import Part
@@ -164,7 +165,7 @@ def test_purposes_of_any_length_are_told_apart(book: Book) -> None:
 def test_what_people_ask_of_the_ledger_is_answered(book: Book, table: Table) -> None:
     lease = book.hold()
     book.claim(lease, intended(), intended("order/2", address=""))
-    assert count_sends(table) == {"order_confirmation": {"claimed": 1, "skipped:no_address": 1}}
+    assert Summary(table).counts() == {"order_confirmation": {"claimed": 1, "skipped:no_address": 1}}
     assert count_open(table) == 1
     assert latest_sent(table, [], 10) == []
     found = send_of(table, intended().key)

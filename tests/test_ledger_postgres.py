@@ -13,7 +13,8 @@ from support.sending import LANE, LEASE_MS, Book, granted, intended, marketing, 
 from support.stack import await_that
 
 from wakeline.activation.consent import RecordAddress
-from wakeline.activation.ledger.reading import count_open, count_sends, send_of
+from wakeline.activation.ledger.reading import count_open, send_of
+from wakeline.activation.ledger.summary import Summary
 from wakeline.database import record_addresses
 from wakeline.engines import MOST_LOCKS, lock_everybody, lock_people, open_database, open_for_reading, open_postgres
 from wakeline.errors import ConfigError, LeaseLostError, LedgerError
@@ -187,7 +188,7 @@ def test_the_settings_open_lanes_and_ledger_and_what_people_ask_is_answered(url:
         lease = lanes.acquire(LANE, "run-1", NOW_MS, LEASE_MS)
         assert lease is not None
         ledger.claim(lease, [intended(), intended("order/2", address="")], "run-1", {}, NOW_MS)
-        assert count_sends(database) == {"order_confirmation": {"claimed": 1, "skipped:no_address": 1}}
+        assert Summary(database).counts() == {"order_confirmation": {"claimed": 1, "skipped:no_address": 1}}
         assert count_open(database) == 1
         assert lanes.holders_so_far() == 1
     finally:

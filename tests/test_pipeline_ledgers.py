@@ -8,7 +8,8 @@ from support.messages import Message, identify, track
 from support.sending import RecordingEsp
 from support.warehouse import Site
 
-from wakeline.activation.ledger.reading import count_open, count_sends
+from wakeline.activation.ledger.reading import count_open
+from wakeline.activation.ledger.summary import Summary
 from wakeline.engines import open_database
 
 pytestmark = pytest.mark.stack
@@ -38,7 +39,7 @@ def test_an_order_is_mailed_once_and_known_to_the_next_run(elsewhere: Site) -> N
     elsewhere.play([order("m3", "o2"), order("m2", "o1")], esp)
     assert len(esp.keys) == len(set(esp.keys)) == 2
     database = open_database(elsewhere.settings)
-    assert count_sends(database) == {"order_confirmation": {"sent": 2}}
+    assert Summary(database).counts() == {"order_confirmation": {"sent": 2}}
     assert count_open(database) == 0
     database.dispose()
     assert elsewhere.book.rows() == [], "The file of the site was not to be used."
