@@ -30,8 +30,9 @@ class PostgresServer(BrokerProcess):
 
     name = "postgres"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, durable: bool = False) -> None:
         super().__init__(folder)
+        self._settings = () if durable else _QUICK
         [self._port] = free_ports(1)
         self._password = secrets.token_urlsafe(12)
         self._numbers = count(1)
@@ -68,7 +69,7 @@ class PostgresServer(BrokerProcess):
         return next(name for name in _UNPRIVILEGED if name in known)
 
     def _command(self) -> Sequence[str]:
-        settings = [*_QUICK, f"port={self._port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
+        settings = [*self._settings, f"port={self._port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
         options = [part for setting in settings for part in ("-c", setting)]
         return [_program("postgres"), "-D", str(self.folder / "data"), *options]
 
@@ -81,12 +82,15 @@ class PostgresServer(BrokerProcess):
 
 
 @contextmanager
-def open_postgres_server() -> Iterator[PostgresServer]:
-    """A server that runs; without it the test is skipped, or fails where brokers are required."""
+def open_postgres_server(durable: bool = False) -> Iterator[PostgresServer]:
+    """A server that runs; without it the test is skipped, or fails where brokers are required.
+
+    What a `durable` one commits survives a crash of the machine.
+    """
     require(None if _program("postgres") else "Postgres is not installed; run 'apt-get install postgresql'.")
     # Not pytest's folder: nobody but its owner may look into that.
     folder = Path(tempfile.mkdtemp(prefix="wakeline-postgres-"))
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, durable)
     try:
         server.prepare()
         with started(server):
