@@ -38,10 +38,9 @@ def assert_everything_adds_up(stack: RunningStack) -> None:
 
 
 def is_whole(message: dict[str, Any]) -> bool:
-    """Whether the simulator left the message in one piece."""
-    return bool(
-        (message.get("anonymousId") or message.get("userId")) and (message["type"] != "track" or "event" in message)
-    )
+    """Whether the simulator left of the message what it takes: somebody, or an address, and an event's name."""
+    somebody = message.get("anonymousId") or message.get("userId") or message.get("traits", {}).get("email")
+    return bool(somebody and (message["type"] != "track" or "event" in message))
 
 
 def view_totals(messages: list[dict[str, Any]]) -> list[int]:
@@ -99,6 +98,6 @@ def in_landing(stack: RunningStack) -> dict[str, list[str]]:
     query = "SELECT user_id, anonymous_id, message_id FROM landing WHERE status = 'accepted' ORDER BY partition, offset"
     order: dict[str, list[str]] = {}
     for user_id, anonymous_id, message_id in stack.warehouse(query):
-        key = stream_key({"anonymousId": anonymous_id, "userId": user_id})
+        key = stream_key({"anonymousId": anonymous_id, "userId": user_id, "messageId": message_id})
         order.setdefault(key, []).append(message_id)
     return order
