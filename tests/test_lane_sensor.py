@@ -19,6 +19,7 @@ from wakeline.pipeline.lanes import LaneState, Lease
 
 with no_warnings():  # Of what Dagster imports.
     from orchestration import configuration
+    from orchestration.jobs import batch_models, check_dbt_models
     from orchestration.resident import LANE_TAG, resident_lane
     from orchestration.stream_checks import CHECK, stream_can_be_read
     from orchestration.streaming import EVENT_STREAM
@@ -225,3 +226,15 @@ def test_the_check_can_be_run_by_hand(deployed: Settings, maker: KafkaMaker, kaf
     failed = stream_can_be_read()
     assert isinstance(failed, dg.AssetCheckResult)
     assert not failed.passed
+
+
+def test_the_jobs_that_run_dbt_tests_leave_the_stream_s_check_to_the_sensor() -> None:
+    @dg.asset_check(asset="orders")
+    def dbt_test() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    assets = [dg.AssetSpec(EVENT_STREAM), dg.AssetSpec("orders")]
+    definitions = dg.Definitions(assets=assets, asset_checks=[stream_can_be_read, dbt_test])
+    graph = definitions.get_repository_def().asset_graph
+    for job in (batch_models, check_dbt_models):
+        assert job.selection.resolve_checks(graph) == {dbt_test.check_key}

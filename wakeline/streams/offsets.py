@@ -10,7 +10,7 @@ def require_within(stream: str, head: PartitionHead, start: int) -> None:
         raise StreamError(
             f"Partition {head.partition} of the event stream {stream} begins at offset {head.earliest}, but {start} is"
             " the next to process: events left the stream unprocessed. Restore them from the archive or a backup, then"
-            " set the lane to the stream's first offset; see 'When offsets do not match' in docs/operations.md."
+            " give the stream another stream.name; see 'When offsets do not match' in docs/operations.md."
         )
     if start > head.next:
         raise StreamError(
