@@ -1,14 +1,14 @@
 """What people and displays ask of the ledger, in whatever database it is; nothing of it decides anything."""
 
 import heapq
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from wakeline.activation.gates import HELD, stale_inputs
 from wakeline.activation.ledger.dynamodb_items import owner_key, row_of, send_key
-from wakeline.activation.ledger.states import CLAIMED, RETRY, SENT, SKIPPED
+from wakeline.activation.ledger.states import CLAIMED, RETRY, SENT
 from wakeline.database import sends
 from wakeline.dynamodb import Table
 from wakeline.engines import Database
@@ -18,8 +18,13 @@ Row = Mapping[str, Any]
 
 
 def count_open(database: Database) -> int:
-    """How many sends are claimed, or wait to be tried again."""
-    return sum(rows for (_, state, _), rows in _counted(database) if state in _OPEN)
+    """How many sends are claimed, or wait for what the stack does by itself: another try, or events to be read."""
+    if isinstance(database, Table):
+        return sum(_is_open(row) for row in all_rows(database))
+    held = (sends.c.state == HELD) & (sends.c.reason == stale_inputs.__name__)
+    query = sa.select(sa.func.count()).where(sends.c.state.in_(_OPEN) | held)
+    with database.connect().execution_options(read_only=True) as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def latest_sent(database: Database, columns: Sequence[str], limit: int) -> list[Row]:
@@ -50,16 +55,10 @@ def send_of(database: Database, key: str) -> Row | None:
     return None if row is None else dict(row)
 
 
-def _counted(database: Database) -> list[tuple[tuple[str, str, str], int]]:
-    if isinstance(database, Table):
-        rows = (item for item in database.scan() if item["sk"].startswith("send#"))
-        return list(Counter((row["campaign"], row["state"], row["reason"]) for row in rows).items())
-    columns = (sends.c.campaign, sends.c.state, sa.case((sends.c.state == SKIPPED, sends.c.reason), else_=""))
-    query = sa.select(*columns, sa.func.count()).group_by(*columns)
-    with database.connect().execution_options(read_only=True) as connection:
-        return [((row[0], row[1], row[2]), row[3]) for row in connection.execute(query)]
-
-
 def all_rows(table: Table) -> "map[dict[str, Any]]":
     """Every send of a DynamoDB table."""
     return map(row_of, (item for item in table.scan() if item["sk"].startswith("send#")))
+
+
+def _is_open(row: Row) -> bool:
+    return row["state"] in _OPEN or (row["state"] == HELD and row["reason"] == stale_inputs.__name__)
