@@ -33,7 +33,7 @@ _MEANINGS = {
 class BrazeApi:
     """One transactional campaign at Braze; `external_send_id` is its idempotency key and lives for 24 hours."""
 
-    idempotency_key_seconds = 86_400
+    idempotency_key_seconds: float = 86_400
 
     def __init__(self, section: BrazeEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/transactional/v1/campaigns/{section.campaign_id}/send"

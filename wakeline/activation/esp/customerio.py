@@ -20,7 +20,7 @@ _LIQUID_BEGINS = re.compile(r"\{(?=[{%])")
 class CustomerioApi:
     """One workspace of Customer.io."""
 
-    idempotency_key_seconds = 0
+    idempotency_key_seconds: float = 0
 
     def __init__(self, section: CustomerioEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/v1/send/email"

@@ -21,7 +21,7 @@ _TRACKING_OFF = {"o:tracking": "no", "o:tracking-clicks": "no", "o:tracking-open
 class MailgunApi:
     """One sending domain at Mailgun."""
 
-    idempotency_key_seconds = 0
+    idempotency_key_seconds: float = 0
 
     def __init__(self, section: MailgunEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/v3/{section.domain}/messages"

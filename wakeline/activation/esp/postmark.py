@@ -28,7 +28,7 @@ _MEANINGS = {"100": Meaning.LATER, **dict.fromkeys(_WRONG_SETTINGS, Meaning.SETT
 class PostmarkApi:
     """One Postmark server."""
 
-    idempotency_key_seconds = 0
+    idempotency_key_seconds: float = 0
 
     def __init__(self, section: PostmarkEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/email"

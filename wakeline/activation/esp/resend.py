@@ -25,7 +25,7 @@ _KEY_IN_USE = "concurrent_idempotent_requests"
 class ResendApi:
     """One Resend account; keys live for 24 hours."""
 
-    idempotency_key_seconds = 86_400
+    idempotency_key_seconds: float = 86_400
 
     def __init__(self, section: ResendEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/emails"

@@ -26,7 +26,7 @@ _TRACKING_OFF = {
 class SendgridApi:
     """One SendGrid account or subuser."""
 
-    idempotency_key_seconds = 0
+    idempotency_key_seconds: float = 0
 
     def __init__(self, section: SendgridEsp, clock: Clock) -> None:
         self._url = f"{section.endpoint_url}/v3/mail/send"
