@@ -11,12 +11,14 @@ from urllib.parse import quote, urlsplit
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from inscriptis.model.html_document_state import HtmlDocumentState
 from support.mailing import HOSTS
 
 from wakeline.activation.addresses import parse_address, parse_mailbox
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.message import to_message
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.plaintext import plain_text
 from wakeline.activation.rendering import MissingVariableError, Renderer, RenderError
 from wakeline.activation.templates import Template, TemplateError
 from wakeline.activation.tokens import Click, Mailed
@@ -532,3 +534,17 @@ def test_threads_render_the_same_mail_at_the_same_time() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(mail == expected for mail in pool.map(render, range(40)))
+
+
+def test_a_text_that_is_made_in_the_middle_of_another_is_not_mixed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As threads do: the text of one mail begins and ends while that of another is being written."""
+    original, others = HtmlDocumentState.apply_starttag_layout, iter(["<p>Order of Bob</p>"])
+
+    def interrupted(state: HtmlDocumentState, tag: str, attributes: Any) -> None:
+        for other in others:
+            assert plain_text(other) == "Order of Bob\n"
+        original(state, tag, attributes)
+
+    monkeypatch.setattr(HtmlDocumentState, "apply_starttag_layout", interrupted)
+    assert plain_text("<p>Order of Ann</p>") == "Order of Ann\n"
+    assert list(others) == []

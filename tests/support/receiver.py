@@ -99,7 +99,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A mail of the adapter for webhooks."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # Its sender was killed in the middle.
+            self.close_connection = True
+            return
         mail = hashlib.sha256(json.dumps(json.loads(body)["data"]).encode()).hexdigest()[:16]
         verdict, is_answered = self.server.take(self.headers["webhook-id"], mail)
         if not is_answered:

@@ -4,6 +4,7 @@
 # mypy: disable-error-code="import-untyped"
 
 import re
+from copy import copy
 
 from inscriptis.css_profiles import STRICT_CSS_PROFILE
 from inscriptis.html_engine import Inscriptis
@@ -20,7 +21,6 @@ _STYLES = STRICT_CSS_PROFILE | {
     _COLUMN: TextStyle(display=Display.block, margin_before=1),
     _HIDDEN: TextStyle(display=Display.none),
 }
-_CONFIG = ParserConfig(css=_STYLES)
 _BLOCKS = frozenset({_LAYOUT, _COLUMN, _HIDDEN, "div", "table"})
 
 
@@ -32,8 +32,13 @@ def plain_text(html: str) -> str:
     _drop_pictures(tree)
     _spell_out_links(tree)
     _escape_ampersands(tree)
-    lines = (line.strip() for line in Inscriptis(tree, _CONFIG).get_text().splitlines())
+    lines = (line.strip() for line in Inscriptis(tree, _config()).get_text().splitlines())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _config() -> ParserConfig:
+    """inscriptis writes to what it hangs on the style of `body`: were that shared, threads would mix their mails."""
+    return ParserConfig(css=_STYLES | {"body": copy(_STYLES["body"])})
 
 
 def _flatten(tree: HtmlElement) -> None:
