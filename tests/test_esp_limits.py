@@ -411,6 +411,7 @@ def test_no_mail_is_accepted_twice_and_no_answer_is_lost(answers: list[list[Outc
 
 def test_the_settings_open_the_providers_in_their_order(tmp_path: Path) -> None:
     nobody = {"kind": "smtp", "host": "127.0.0.1", "port": free_ports(1)[0], "security": "none"}
+    nobody["rate_per_second"] = 1_000_000  # Each is asked at once.
     settings = Settings.model_validate(
         {
             "data_dir": tmp_path,

@@ -234,7 +234,7 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted(CAMPAIGNS))
+@pytest.mark.parametrize("name", SHOPPING)
 @pytest.mark.parametrize("address", STRANGE)
 def test_an_address_of_a_strange_host_that_an_event_named_stands_nowhere_in_a_mail(name: str, address: str) -> None:
     context = copy.deepcopy(CAMPAIGNS[name].preview)

@@ -786,17 +786,10 @@ def test_a_stream_that_was_deleted_takes_no_events_in_silence(site: Site) -> Non
         stream.append([("ann", b"2")])
 
 
-class MinistackWithRoles(Ministack):
-    """It hands out credentials of roles too."""
-
-    def _environment(self) -> dict[str, str]:
-        return {**super()._environment(), "SERVICES": "kinesis,sts"}
-
-
 def test_a_role_is_assumed_and_its_credentials_are_the_ones_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = MinistackWithRoles(tmp_path)
+    server = Ministack(tmp_path, "kinesis,sts")
     server.start()
     try:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.endpoint_url)
