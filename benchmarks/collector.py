@@ -159,7 +159,11 @@ def _append_alone(folder: Path, events_per_append: int, seconds: float) -> float
 
 
 def _measure_all(seconds: float) -> dict[str, Any]:
-    settings, config = fresh_settings()
+    with fresh_settings("embedded", lanes=1) as (settings, config, _):
+        return _measure_sizes(settings, config, seconds)
+
+
+def _measure_sizes(settings: Settings, config: Path, seconds: float) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
     results: dict[str, Any] = {"machine": machine_facts(FOLDER), "connections": _CONNECTIONS, "batches": []}
     for size in _BATCHES:

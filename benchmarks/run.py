@@ -3,7 +3,7 @@
 Starts a fresh stack, offers it one rate after the other, each as an open loop from a process of its own, until one
 is too much, and writes results/latest.json and results/latest.md. It asserts no time: the exit code is 1 only when
 something happened that must never happen, such as a lost event, an order mailed twice, or a process that died.
-`make bench` then runs collector.py and sdk.py, which measure the collector and the browser SDK alone.
+`make bench` then runs collector.py, sends.py and sdk.py, which measure the collector, sends and the browser SDK alone.
 """
 
 import os

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -119,17 +119,21 @@ def _await_answer(url: str) -> None:
 
 
 @contextmanager
-def _databases(names: Sequence[str]) -> Iterator[Mapping[str, Mapping[str, str]]]:
-    """The `ledger` settings of each."""
-    if "postgres" not in names:
-        yield {name: {"kind": name} for name in names}
-        return
+def _databases(names: Sequence[str], folder: Path) -> Iterator[Mapping[str, Mapping[str, Any]]]:
+    """The `ledger` settings of each; DynamoDB is an imitation of it."""
     sys.path.insert(0, str(_SUPPORT))
+    from support.dynamodb import open_dynamodb
+    from support.ministack import CREDENTIALS
     from support.postgres import open_postgres_server
 
-    with open_postgres_server(durable=True) as server:
-        urls = {"postgres": {"url": server.create_database()}}
-        yield {name: {"kind": name, **urls.get(name, {})} for name in names}
+    with ExitStack() as servers:
+        found: dict[str, Mapping[str, Any]] = {"sqlite": {}}
+        if "postgres" in names:
+            found["postgres"] = {"url": servers.enter_context(open_postgres_server(durable=True)).create_database()}
+        if "dynamodb" in names:
+            os.environ.update({name.upper(): value for name, value in CREDENTIALS.items()})
+            found["dynamodb"] = servers.enter_context(open_dynamodb(folder)).settings("benchmark").model_dump()
+        yield {name: {**found[name], "kind": name} for name in names}
 
 
 def _campaigns(settings: Settings) -> dict[str, Campaign]:
@@ -183,7 +187,7 @@ def _measure(
             lease, intended[start : start + _CLAIM], lease.holder, {0: (start, start + _CLAIM)}, system_clock()
         )
         claimed = time.perf_counter()
-        answers = mailer.send([one.claim for one in decided if one.claim])
+        answers = mailer.send([one.claim for one in decided if one.claim], mailer.patience())
         answered = time.perf_counter()
         ledger.settle(answers)
         for part, took in enumerate((claimed - began, answered - claimed, time.perf_counter() - answered)):
@@ -216,13 +220,22 @@ def _httpx_alone(settings: Settings, mails: Sequence[Mail], threads: int) -> flo
 
 
 def _measure_all(ledgers: Sequence[str], count: int) -> dict[str, Any]:
+    with fresh_settings("embedded", lanes=1) as (base, _, _broker):
+        return _measure_ledgers(base, ledgers, count)
+
+
+def _measure_ledgers(base: Settings, ledgers: Sequence[str], count: int) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
-    base, _ = fresh_settings()
     port = base.pages.port
-    esp = {"kind": "webhook", "url": f"http://127.0.0.1:{port}/mails", "signing_secret": _SECRET}
+    esp = {
+        "kind": "webhook",
+        "url": f"http://127.0.0.1:{port}/mails",
+        "signing_secret": _SECRET,
+        "rate_per_second": 1e6,
+    }
     options = {"esp": {"main": esp}, "activation": {**base.activation.model_dump(), "esp": ["main"]}}
     results: dict[str, Any] = {"machine": machine_facts(FOLDER), "threads": base.activation.send_threads, "results": []}
-    with _databases(ledgers) as databases, _esp(port, cores[-1]):
+    with _databases(ledgers, FOLDER) as databases, _esp(port, cores[-1]):
         os.sched_setaffinity(0, {cores[0]})
         settings = {
             name: base.model_copy(update={**_validated(options), "ledger": _validated({"ledger": one})["ledger"]})
@@ -256,7 +269,7 @@ def _without_a_ledger(settings: Settings, count: int) -> tuple[dict[str, float],
 def _with_ledger(name: str, settings: Settings, count: int, rates: Mapping[str, float]) -> list[Result]:
     campaigns = _campaigns(settings)
     esp, database = open_esp(settings, system_clock), open_database(settings)
-    ledger = open_ledger(database, esp)
+    ledger = open_ledger(database, esp.idempotency_key_seconds)
     lease = lane_store(settings, database).acquire("0", "benchmark", system_clock(), _LEASE_MS)
     if lease is None:
         raise WakelineError(f"Somebody else holds the lane of the ledger {name}.")
@@ -288,7 +301,9 @@ def _markdown(results: Mapping[str, Any]) -> str:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--ledger", "ledgers", multiple=True, default=("sqlite", "postgres"), help="Databases to measure.")
+@click.option(
+    "--ledger", "ledgers", multiple=True, default=("sqlite", "postgres", "dynamodb"), help="Databases to measure."
+)
 @click.option("--sends", default=2_000, type=click.IntRange(min=1), help="Mails of each ledger and template.")
 def main(ledgers: tuple[str, ...], sends: int) -> None:
     """Measure what one core sends."""

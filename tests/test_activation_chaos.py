@@ -47,10 +47,11 @@ FATES = (
     Fate("mailer", "send", after=True, call=2),
     Fate("mailer", "send", after=False, call=2, stalls=True),
     Fate("ledger", "settle_orphans", after=True),
-    Fate("ledger", "reclaim", after=False),
-    Fate("ledger", "reclaim", after=True),
     Fate("lanes", "begin", after=True, call=2),
     Fate("lanes", "commit", after=True, call=2),
+    # Time passes, and what waits is due, when nothing else is left to do.
+    Fate("ledger", "reclaim", after=False),
+    Fate("ledger", "reclaim", after=True),
 )
 #: The requests at which the ESP dies, counted over all its lives.
 ESP_DIES_AT = (150, 400)

@@ -86,7 +86,12 @@ def open_for_reading(settings: Settings) -> Database:
 
 def insert(connection: Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can be told what to do on conflict."""
-    return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
+    return insert_on(connection.dialect.name, table)
+
+
+def insert_on(dialect: str, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    """The same by the name of the dialect, for a statement that is built once."""
+    return postgresql.insert(table) if dialect == _POSTGRES else sqlite.insert(table)
 
 
 def lock_lanes(connection: Connection) -> None:

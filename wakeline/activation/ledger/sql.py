@@ -7,6 +7,7 @@ in `wakeline.activation.ledger.states`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,7 +52,7 @@ from wakeline.database import (
     sends,
     suppressions,
 )
-from wakeline.engines import insert, lock_everybody, lock_people
+from wakeline.engines import insert, insert_on, lock_everybody, lock_people
 from wakeline.events import address_subject, normalised
 from wakeline.pipeline.lanes import Lease, Ranges
 from wakeline.pipeline.lanes_sql import require
@@ -294,14 +295,23 @@ def _reopenable() -> sa.ColumnElement[bool]:
     return (sends.c.state == SKIPPED) & (sends.c.reason == NO_ADDRESS)
 
 
+# Statements that run for every send are built once: building one takes longer than SQLite takes to run it.
+
+# Before a login the same person may have been mailed under the device's id; a skip there does not bind.
+_TAKEN = (
+    sa.select(sa.literal(1))
+    .where(
+        ((sends.c.idempotency_key == sa.bindparam("key")) & sa.not_(_reopenable()))
+        | (sends.c.idempotency_key.in_(sa.bindparam("others", expanding=True)) & (sends.c.state != SKIPPED))
+    )
+    .limit(1)
+)
+
+
 def _is_taken(connection: Connection, one: Intended) -> bool:
-    own = sends.c.idempotency_key == one.key
     ids = (id_ for id_ in one.person.ids if id_ != one.profile_id)
     others = [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in ids]
-    # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
-    under_other_id = sends.c.idempotency_key.in_(others) & (sends.c.state != SKIPPED)
-    query = sa.select(sa.literal(1)).where((own & sa.not_(_reopenable())) | under_other_id)
-    return connection.execute(query.limit(1)).first() is not None
+    return connection.execute(_TAKEN, {"key": one.key, "others": others}).first() is not None
 
 
 def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
@@ -311,12 +321,15 @@ def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
 
 
 def _keep_first_decision(connection: Connection, row: dict[str, Any]) -> None:
-    statement = insert(connection, sends).values(row)
-    changed: dict[str, Any] = {name: statement.excluded[name] for name in row if name != "idempotency_key"}
-    changed["changed_at_ms"] = _later(row["changed_at_ms"])
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
-    )
+    connection.execute(_first_decision(connection.dialect.name, tuple(row)), row)
+
+
+@cache
+def _first_decision(dialect: str, names: tuple[str, ...]) -> sa.Insert:
+    statement = insert_on(dialect, sends)
+    changed: dict[str, Any] = {name: statement.excluded[name] for name in names if name != "idempotency_key"}
+    changed["changed_at_ms"] = _later(statement.excluded.changed_at_ms)
+    return statement.on_conflict_do_update(index_elements=["idempotency_key"], set_=changed, where=_reopenable())
 
 
 def _change(connection: Connection, row: Mapping[str, Any], values: Mapping[str, Any], now_ms: int) -> None:
@@ -324,7 +337,7 @@ def _change(connection: Connection, row: Mapping[str, Any], values: Mapping[str,
     connection.execute(sa.update(sends).where(own).values(**values, changed_at_ms=_later(now_ms)))
 
 
-def _later(now_ms: int) -> sa.ColumnElement[int]:
+def _later(now_ms: int | sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """The time of a change, after that of the row's last: copies of the row go by it."""
     return sa.case((sends.c.changed_at_ms >= now_ms, sends.c.changed_at_ms + 1), else_=now_ms)
 
@@ -372,28 +385,34 @@ def _caps(
     return tuple((cap, _count(connection, ids, scope, now_ms - cap.window_ms)) for cap, scope in caps if cap)
 
 
+_WITHIN = sends.c.state.in_(COUNTED) & (sends.c.claimed_at_ms > sa.bindparam("since_ms"))
+_OF_PERSON = sends.c.profile_id.in_(sa.bindparam("ids", expanding=True))
+_SENT_COUNT = sa.select(sa.func.count()).where(_OF_PERSON, _WITHIN | (sends.c.state == RETRY))
+
+
 def _count(connection: Connection, ids: Sequence[str], scope: sa.ColumnElement[bool], since_ms: int) -> int:
-    within = sends.c.state.in_(COUNTED) & (sends.c.claimed_at_ms > since_ms)
-    query = sa.select(sa.func.count()).where(sends.c.profile_id.in_(ids), scope, within | (sends.c.state == RETRY))
-    return int(connection.execute(query).scalar_one())
+    query = _SENT_COUNT.where(scope)
+    return int(connection.execute(query, {"ids": list(ids), "since_ms": since_ms}).scalar_one())
+
+
+_RIVAL = (
+    sa.select(sends.c.idempotency_key, sends.c.campaign, sends.c.priority)
+    .where(
+        _OF_PERSON,
+        sends.c.campaign_class == MARKETING,
+        sends.c.priority > sa.bindparam("priority"),
+        _WITHIN | sends.c.state.in_((RETRY, DEFERRED)),
+    )
+    .order_by(sends.c.priority.desc(), sends.c.claimed_at_ms.desc(), sends.c.idempotency_key)
+    .limit(1)
+)
 
 
 def _rival(connection: Connection, rules: Rules, ids: Sequence[str], now_ms: int) -> Mapping[str, Any] | None:
     if not rules.priority_window_ms:
         return None
-    within = sends.c.state.in_(COUNTED) & (sends.c.claimed_at_ms > now_ms - rules.priority_window_ms)
-    on_its_way = sends.c.state.in_((RETRY, DEFERRED))
-    query = (
-        sa.select(sends.c.idempotency_key, sends.c.campaign, sends.c.priority)
-        .where(
-            sends.c.profile_id.in_(ids),
-            sends.c.campaign_class == MARKETING,
-            sends.c.priority > rules.priority,
-            within | on_its_way,
-        )
-        .order_by(sends.c.priority.desc(), sends.c.claimed_at_ms.desc(), sends.c.idempotency_key)
-    )
-    row = connection.execute(query.limit(1)).mappings().first()
+    asked = {"ids": list(ids), "priority": rules.priority, "since_ms": now_ms - rules.priority_window_ms}
+    row = connection.execute(_RIVAL, asked).mappings().first()
     return dict(row) if row else None
 
 
@@ -460,19 +479,28 @@ def _consent(connection: Connection, ids: Sequence[str], address: str, purpose: 
     return prevailing(statement, stamp)
 
 
+_LATEST = {
+    table: sa.select(table)
+    .where(
+        table.c.subject.in_(sa.bindparam("subjects", expanding=True)),
+        table.c.purpose == sa.bindparam("of"),
+    )
+    .order_by(table.c.occurred_at_ms.desc(), table.c.granted, table.c.subject)
+    .limit(1)
+    for table in (consents, consent_stamps)
+}
+
+
 def _latest(
     connection: Connection, table: sa.Table, subjects: list[str], purpose: str | None
 ) -> Mapping[str, Any] | None:
-    query = (
-        sa.select(table)
-        .where(table.c.subject.in_(subjects), table.c.purpose == purpose)
-        .order_by(table.c.occurred_at_ms.desc(), table.c.granted, table.c.subject)
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_LATEST[table], {"subjects": subjects, "of": purpose}).mappings().first()
     return {**row, "stamp": table is consent_stamps} if row else None
 
 
+_SUPPRESSION = sa.select(suppressions).where(suppressions.c.address == sa.bindparam("of"))
+
+
 def _suppression(connection: Connection, address: str) -> Mapping[str, Any] | None:
-    row = connection.execute(sa.select(suppressions).where(suppressions.c.address == address)).mappings().first()
+    row = connection.execute(_SUPPRESSION, {"of": address}).mappings().first()
     return dict(row) if row else None
