@@ -43,7 +43,8 @@ _LINE_SECONDS = 5.0
 def demo(once: bool, people: int, minutes: float, speed: float, seed: int | None) -> None:
     """Start everything, play shopper traffic into the collector, and show what comes of it.
 
-    Stays up until Ctrl-C. With --once it ends when all sends are settled: exit code 0 if every campaign that shoppers cause sent mail.
+    Stays up until Ctrl-C. With --once it ends when all sends are settled: exit code 0 if every campaign that shoppers
+    cause sent mail.
     """
     if CONFIG_VARIABLE not in os.environ and _CONFIG.exists():
         os.environ[CONFIG_VARIABLE] = str(_CONFIG.resolve())
