@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 import orjson
 import uvloop
-from deployment import FOLDER, fresh_settings, remove, take_lock
+from deployment import FOLDER, await_answer, fresh_settings, remove, take_lock
 from load import Connection, Plan, Post, Requests
 from machine import machine_facts
 from rich.console import Console
@@ -35,7 +34,6 @@ from wakeline.streams.factory import open_stream
 _BATCHES = (1, 20, 100)
 _CONNECTIONS = 32
 _WARM_UP_SECONDS = 1.0
-_START_SECONDS = 20
 #: Bodies are made before the clock runs, and posted again with ids of their own only as far as the stream cares: not.
 _BODIES = 500
 
@@ -94,23 +92,11 @@ def _collector(settings: Settings, config: Path, core: int) -> Iterator[None]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         os.sched_setaffinity(process.pid, {core})
-        _await_answer(f"http://{settings.collector.host}:{settings.collector.port}/healthz")
+        await_answer(f"http://{settings.collector.host}:{settings.collector.port}/healthz")
         yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
-
-
-def _await_answer(url: str) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            httpx.get(url).raise_for_status()
-            return
-        except httpx.TransportError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 async def _measure(settings: Settings, events_per_post: int, seconds: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,19 @@ def fresh_settings(stream: str, lanes: int) -> Iterator[tuple[Settings, Path, di
     with open_broker(stream, FOLDER / "broker") as broker:
         os.environ |= {**broker.environment, "WAKELINE_LANE__COUNT": str(lanes)}
         yield load_settings(path), path, {"broker": broker.process.pid} if broker.process else {}
+
+
+def await_answer(url: str) -> None:
+    """Wait until a server answers; raises its last error when it does not."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            httpx.get(url).raise_for_status()
+            return
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def take_lock() -> int:

@@ -22,7 +22,7 @@ import click
 import httpx
 import orjson
 import uvicorn
-from deployment import FOLDER, fresh_settings, remove, take_lock
+from deployment import FOLDER, await_answer, fresh_settings, remove, take_lock
 from machine import machine_facts
 from render import table
 
@@ -53,7 +53,6 @@ _TINY = "<mjml><mj-body><mj-section><mj-column><mj-text>Hello</mj-text></mj-colu
 #: As a lane claims them.
 _CLAIM = 200
 _LEASE_MS = 3_600_000
-_START_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +98,11 @@ def _esp(port: int, core: int) -> Iterator[None]:
     process = multiprocessing.get_context("fork").Process(target=_serve, args=(port, core), daemon=True)
     process.start()
     try:
-        _await_answer(f"http://127.0.0.1:{port}/")
+        await_answer(f"http://127.0.0.1:{port}/")
         yield
     finally:
         process.terminate()
         process.join()
-
-
-def _await_answer(url: str) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            httpx.get(url).raise_for_status()
-            return
-        except httpx.TransportError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 @contextmanager
