@@ -28,7 +28,7 @@ EVERYTHING = [
     track("Product Added", "m4", user="ann", product_id="p1", quantity=2, cart_id="c1"),
     track("Order Completed", "m5", user="ann", order_id="o1", total=20, products=[{"product_id": "p1"}]),
     track("Product Viewed", "m6", device="tablet", product_id="p2", category="bags"),
-    track("Email Opened", "m7", user="ann", campaign="order_confirmation"),
+    track("Email Delivered", "m7", user="ann", campaign="order_confirmation"),
     {"type": "track", "messageId": "m8", "userId": "ann"},
 ]
 
