@@ -18,6 +18,7 @@ from support.warehouse import PROFILE_VIEWS, Site, WarehouseProcess, open_site
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Mail
+from wakeline.activation.links import Sign
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.clock import to_iso
@@ -42,11 +43,17 @@ class SamplingRenderer(Renderer):
     rendered = 0
 
     def render(
-        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], variant: str = ""
+        self,
+        campaign: str,
+        key: str,
+        profile: Mapping[str, Any],
+        context: Mapping[str, Any],
+        variant: str = "",
+        sign: Sign | None = None,
     ) -> Mail:
         if int(key, 16) % RENDERED_ONE_IN == 0:
             self.rendered += 1
-            return super().render(campaign, key, profile, context, variant)
+            return super().render(campaign, key, profile, context, variant, sign)
         return Mail(key, campaign, str(profile["email"]), "", "", "", "", {})
 
 
