@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.browser import unavailable
+from support.programs import require
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sdk" / "browser"
@@ -22,7 +22,7 @@ LOADER_BYTES = 1_024
 @pytest.mark.timeout(300)
 def test_the_served_files_are_what_the_source_builds(tmp_path: Path) -> None:
     if shutil.which("npm") is None:
-        unavailable("npm is not installed; install Node.js to build the browser SDK.")
+        require("npm is not installed; install Node.js to build the browser SDK.")
     package = tmp_path / "sdk" / "browser"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("node_modules", "dist"))
     for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "check"], ["run", "build"]):

@@ -18,7 +18,6 @@ from support.warehouse import PROFILE_VIEWS, Site, WarehouseProcess, open_site
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Mail
-from wakeline.activation.links import Sign
 from wakeline.activation.mailer import Mailer
 from wakeline.activation.rendering import Renderer
 from wakeline.clock import to_iso
@@ -43,17 +42,11 @@ class SamplingRenderer(Renderer):
     rendered = 0
 
     def render(
-        self,
-        campaign: str,
-        key: str,
-        profile: Mapping[str, Any],
-        context: Mapping[str, Any],
-        variant: str = "",
-        sign: Sign | None = None,
+        self, campaign: str, key: str, profile: Mapping[str, Any], context: Mapping[str, Any], *more: Any
     ) -> Mail:
         if int(key, 16) % RENDERED_ONE_IN == 0:
             self.rendered += 1
-            return super().render(campaign, key, profile, context, variant, sign)
+            return super().render(campaign, key, profile, context, *more)
         return Mail(key, campaign, str(profile["email"]), "", "", "", "", {})
 
 

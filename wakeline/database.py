@@ -84,7 +84,7 @@ partition_starts = sa.Table(
     sa.Column("first", sa.BigInteger, nullable=False),
 )
 
-#: Committed offsets: the first offset of each partition that is not yet processed.
+#: Parts of archived hours whose insert into landing was begun, and may have to be done again.
 restores = sa.Table(
     "restores",
     metadata,
@@ -94,6 +94,8 @@ restores = sa.Table(
     sa.Column("ranges", sa.JSON, nullable=False),
     sa.Column("inserts_before", sa.Integer, nullable=False),
 )
+
+#: Committed offsets: the first offset of each partition that is not yet processed.
 offsets = sa.Table(
     "offsets",
     metadata,

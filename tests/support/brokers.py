@@ -4,19 +4,15 @@ import contextlib
 import os
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import pytest
-
 from support.stack import await_that, is_alive, stop_process
 
 BROKERS = Path(__file__).resolve().parents[1] / "brokers"
-#: Set where the tests must be complete: a broker that is not installed then fails the test instead of skipping it.
-REQUIRED = ("CI", "WAKELINE_REQUIRE_BROKERS")
-
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 _TAIL_LINES = 40
@@ -25,7 +21,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 Server = TypeVar("Server", bound="BrokerProcess")
 
 
-class BrokerProcess:
+class BrokerProcess(ABC):
     """A server of someone else's; what it keeps in `folder` and its ports outlive a restart."""
 
     name: str
@@ -89,8 +85,9 @@ class BrokerProcess:
         lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([line for line in lines if not line.startswith("\tat ")][-_TAIL_LINES:])
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
     def _environment(self) -> Mapping[str, str]:
         return {}
@@ -103,8 +100,9 @@ class BrokerProcess:
         """Who runs it instead of whoever runs the tests."""
         return None
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it takes requests by now."""
 
     def _is_ready(self) -> bool:
         code = self._running().poll()
@@ -130,15 +128,6 @@ def started(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
-
-
-def require(missing: str | None) -> None:
-    """Skip the test for want of a program, or fail it where tests must be complete."""
-    if missing is None:
-        return
-    if any(os.environ.get(name, "0") not in ("", "0") for name in REQUIRED):
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """A real browser for tests: the system's Chromium, driven by Playwright."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from support.programs import require
 
 #: What Debian, Ubuntu and Google call it.
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -23,13 +23,13 @@ _ARGUMENTS = [
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A headless Chromium; without one the test is skipped, or fails where `CI` is set.
+    """A headless Chromium; without one the test is skipped, or fails where tests must be complete.
 
     Playwright runs an event loop in this thread meanwhile, so nothing inside may call `asyncio.run`.
     """
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        unavailable("Chromium is not installed; install the system's package, e.g. apt-get install chromium.")
+        require("Chromium is not installed; install the system's package, e.g. apt-get install chromium.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=_ARGUMENTS)
         try:
@@ -49,10 +49,3 @@ def open_context(browser: Browser, **options: object) -> Iterator[BrowserContext
         yield context
     finally:
         context.close()
-
-
-def unavailable(reason: str) -> None:
-    """Skip the test for want of a program; fail where tests must be complete."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
+from support.programs import require
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 _TIMEOUT_SECONDS = 90
@@ -57,9 +57,9 @@ def node() -> str:
     """Node, with the clients installed; without them the test is skipped, or fails where `CI` is set."""
     found = shutil.which("node")
     if found is None:
-        _unavailable("Node.js is not installed; install it to test the JavaScript clients.")
+        require("Node.js is not installed; install it to test the JavaScript clients.")
     if not (CLIENTS / "node_modules").is_dir():
-        _unavailable("The JavaScript clients are not installed; run 'make clients'.")
+        require("The JavaScript clients are not installed; run 'make clients'.")
     return str(found)
 
 
@@ -76,9 +76,3 @@ def bundle(script: str, folder: Path) -> Path:
 def sorted_events(events: Iterable[Iterable[object]]) -> list[tuple[str, str, int]]:
     """Events in an order of their own, for comparison."""
     return sorted((str(kind), str(name), int(str(number))) for kind, name, number in events)
-
-
-def _unavailable(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -13,9 +13,10 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, TopicDescription
 
-from support.brokers import BROKERS, BrokerProcess, require, started
+from support.brokers import BROKERS, BrokerProcess, started
 from support.certificates import write_certificate
 from support.ports import free_ports
+from support.programs import require
 from support.stack import await_that, is_free
 
 JARS = BROKERS / "kafka" / "target" / "lib"

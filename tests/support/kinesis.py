@@ -9,8 +9,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from support.brokers import BROKERS, require, started
+from support.brokers import BROKERS, started
 from support.ministack import CREDENTIALS, REGION, AwsServer, MinistackProcess, require_ministack
+from support.programs import require
 from support.stack import await_that
 
 KINESIS_LOCAL = BROKERS / "kinesis" / "node_modules" / "kinesis-local"

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
-from support.brokers import BROKERS, BrokerProcess, require, started
+from support.brokers import BROKERS, BrokerProcess, started
 from support.ports import free_ports
+from support.programs import require
 
 MODULES = BROKERS / "mail" / "node_modules"
 USER, PASSWORD = "shop", "correct-horse"

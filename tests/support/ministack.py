@@ -7,8 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from support.brokers import BrokerProcess, require
+from support.brokers import BrokerProcess
 from support.ports import free_ports
+from support.programs import require
 
 REGION = "us-east-1"
 #: No imitation checks them, and nothing of the machine's own is ever sent to one.

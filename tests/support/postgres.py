@@ -14,8 +14,9 @@ from pathlib import Path
 
 import psycopg
 
-from support.brokers import BrokerProcess, require, started
+from support.brokers import BrokerProcess, started
 from support.ports import free_ports
+from support.programs import require
 
 USER = "wakeline"
 _PACKAGED = Path("/usr/lib/postgresql")

@@ -175,7 +175,8 @@ class MicroBatches:
 
     def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
         """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""
-        known = {**self.lanes.read_until(), lease.lane: self.read_until_ms}
+        others = self.lanes.read_until() if self.lanes.lane_count > 1 else {}
+        known = {**others, lease.lane: self.read_until_ms}
         lane, until_ms = min(known.items(), key=lambda one: one[1])
         return {"lane": lane, "read_until_ms": until_ms} if self.clock() - until_ms > self._stale_ms else None
 

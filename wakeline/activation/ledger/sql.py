@@ -213,7 +213,7 @@ class SqlLedger:
     def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         with self._reading() as connection:
-            query = sa.select(sends).where(_is_due(connection, now_ms, stale))
+            query = sa.select(sends).where(_is_due(_Moment(now_ms, stale, _pauses(connection))))
             rows = connection.execute(query.order_by(*_DUE_ORDER).limit(limit)).mappings().all()
         return [_waiting(dict(row)) for row in rows]
 
@@ -233,7 +233,8 @@ class SqlLedger:
         with self._engine.begin() as connection:
             require(connection, lease)
             lock_people(connection, (id_ for one in waiting for id_ in (one.profile_id, *one.person.ids)))
-            is_due, moment = _is_due(connection, now_ms, stale), _Moment(now_ms, stale, _pauses(connection))
+            moment = _Moment(now_ms, stale, _pauses(connection))
+            is_due = _is_due(moment)
             for one in waiting:
                 query = sa.select(sends).where(sends.c.idempotency_key == one.key, is_due)
                 row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
@@ -345,12 +346,12 @@ def _later(now_ms: int | sa.ColumnElement[int]) -> sa.ColumnElement[int]:
 _DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occurred_at_ms, sends.c.idempotency_key)
 
 
-def _is_due(connection: Connection, now_ms: int, stale: Mapping[str, Any] | None) -> sa.ColumnElement[bool]:
+def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
-    at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= now_ms)
-    not_stale = sends.c.campaign_class != MARKETING if stale else sa.true()
-    let_go = sends.c.campaign.not_in(list(_pauses(connection))) & not_stale
-    return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= now_ms)))
+    at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
+    not_stale = sends.c.campaign_class != MARKETING if moment.stale else sa.true()
+    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
+    return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
 
 def _pauses(connection: Connection) -> dict[str, Mapping[str, Any]]:
