@@ -417,3 +417,10 @@ def test_what_is_wrong_with_a_table_is_told_without_its_secrets(tmp_path: Path, 
     with pytest.raises(ConfigError, match=r"esp\.main") as raised:
         load_settings(path)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_setting_that_a_table_lacks_is_named_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "wakeline.toml"
+    path.write_text(f'[esp.main]\nkind = "mailgun"\napi_key = "{SECRET}"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"setting 'esp\.main\.domain' is wrong"):
+        load_settings(path)

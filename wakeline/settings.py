@@ -520,8 +520,9 @@ def _validated(path: Path) -> Settings:
 
 def _sentence(path: Path, error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    variable = f"WAKELINE_{'__'.join(str(part) for part in first['loc'])}".upper()
+    written = _as_written(first["loc"])
+    key = ".".join(written)
+    variable = f"WAKELINE_{'__'.join(written)}".upper()
     where = f"environment variable {variable}" if variable in os.environ else str(path)
     if first["type"] == "extra_forbidden":
         return f"{where}: '{key}' is not a setting; remove it or see docs/settings.md for the names."
@@ -530,6 +531,12 @@ def _sentence(path: Path, error: ValidationError) -> str:
     # What a missing setting got is the whole table, with the secrets in it.
     got = "" if _SECRET.search(key) or isinstance(first["input"], dict) else f" (got {first['input']!r})"
     return f"{where}: setting '{key}' is wrong: {first['msg']}{got}."
+
+
+def _as_written(location: tuple[int | str, ...]) -> list[str]:
+    """The parts of a key as its user writes them: pydantic names the `kind` of a table within it."""
+    parts = [str(part) for part in location]
+    return [*parts[:2], *parts[3:]] if parts[:1] in (["esp"], ["webhooks"]) else parts
 
 
 def _with_secrets(settings: Settings) -> Settings:
