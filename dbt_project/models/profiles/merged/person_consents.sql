@@ -14,18 +14,26 @@ addresses as (
 
 ),
 
+states_of_addresses as (
+
+    -- Only what these addresses said is read: the table holds everybody's.
+    select *
+    from {{ ref('consent_states') }}
+    where id in (select id from addresses)
+
+),
+
 of_addresses as (
 
     -- Somebody opted the address out; what it agreed to, nobody has said as this person.
     select
         addresses.profile_id as profile_id,
-        address_states.purpose as purpose,
-        address_states.source as source,
+        states_of_addresses.purpose as purpose,
+        states_of_addresses.source as source,
         toDateTime64(0, 3, 'UTC') as agreed_at,
-        address_states.last_refused_at as refused_at
-    from {{ ref('consent_states') }} as address_states
-    inner join addresses on address_states.id = addresses.id
-    where address_states.id in (select addresses.id from addresses)
+        states_of_addresses.last_refused_at as refused_at
+    from states_of_addresses
+    inner join addresses on states_of_addresses.id = addresses.id
 
 ),
 
