@@ -21,8 +21,8 @@ Row = Mapping[str, Any]
 
 #: There is always this one.
 FIRST_LANE = "0"
-#: No lanes, but names under which one run at a time holds something: the archive, the right to rebuild profiles, and the
-#: right to let all lanes stand still.
+#: No lanes, but names under which one run at a time holds something: the archive, the right to rebuild profiles, and
+#: the right to let all lanes stand still.
 ARCHIVE = "archive"
 REBUILD = "rebuild"
 STANDSTILL = "standstill"

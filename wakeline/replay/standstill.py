@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from wakeline.clock import Clock
 from wakeline.errors import RebuildError
@@ -10,7 +11,9 @@ from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.lanes import REBUILD, STANDSTILL, LaneStore, Lease
 
 _LOOK_SECONDS = 0.02
-#: A rebuild of much history takes hours; its lease must last as long.
+#: All lanes go on by themselves when what is done meanwhile hangs for so long.
+STANDSTILL_MS = 180_000
+#: To read much history takes hours, and so does to rebuild all of it.
 _MAX_MS = 7 * 24 * 3_600_000
 
 
@@ -30,8 +33,8 @@ class Leases:
         lease = self.lanes.acquire_rebuild(self.holder, self.clock(), self.lease_ms)
         if lease is None:
             raise RebuildError(
-                f"Run {self.lanes.state(REBUILD).holder} rebuilds profiles already; wait until it ends, or end it. If it"
-                f" was killed, its right to do so ends within {self.lease_ms / 1000:.0f} seconds."
+                f"Profiles are rebuilt already, by {self.lanes.state(REBUILD).holder}; wait until it ends, or end it."
+                f" If it was killed, its right to do so ends within {self.lease_ms / 1000:.0f} seconds."
             )
         with self._kept(lease):
             yield lease
@@ -54,40 +57,34 @@ class Leases:
 
         Raises RebuildError when a lane does not come to the end of its batch within the patience.
         """
-        with ExitStack() as stack:
-            deadline_ms = self.clock() + round(patience_seconds * 1000)
-            self._await(stack, STANDSTILL, self.lanes.acquire_standstill, deadline_ms)
-            yield [self._await(stack, name, self._taker(name), deadline_ms) for name in self.lanes.names()]
+        looks = iter(range(round(patience_seconds / _LOOK_SECONDS)))
+        with ExitStack() as held:
+            self._await(held, STANDSTILL, self.lanes.acquire_standstill, looks)
+            yield [self._await(held, name, partial(self.lanes.acquire, name), looks) for name in self.lanes.names()]
 
     def require(self, leases: Sequence[Lease]) -> None:
         """Raise LeaseLostError unless nobody else has held one of these lanes since."""
         for lease in leases:
             self.lanes.renew(lease, self.clock(), self.lease_ms)
 
-    def _taker(self, lane: str) -> Callable[[str, int, int], Lease | None]:
-        return lambda holder, now_ms, lease_ms: self.lanes.acquire(lane, holder, now_ms, lease_ms)
-
     def _await(
-        self, stack: ExitStack, name: str, take: Callable[[str, int, int], Lease | None], deadline_ms: int
+        self, held: ExitStack, name: str, take: Callable[[str, int, int], Lease | None], looks: Iterator[int]
     ) -> Lease:
-        while (lease := take(self.holder, self.clock(), self.lease_ms)) is None:
-            if self.clock() > deadline_ms:
-                raise self._not_paused(name)
+        for _ in looks:
+            if lease := take(self.holder, self.clock(), self.lease_ms):
+                held.enter_context(self._kept(lease, STANDSTILL_MS))
+                return lease
             self.sleep(_LOOK_SECONDS)
-        stack.enter_context(self._kept(lease))
-        return lease
-
-    def _not_paused(self, name: str) -> RebuildError:
         holder = self.lanes.state(name).holder or "of another number of lanes"
-        return RebuildError(
+        raise RebuildError(
             f"Lane {name} did not stand still in time: run {holder} is still at its batch. Nothing was changed; see in"
             " Dagster what that run is doing, and rebuild again when it has less to do, or has ended."
         )
 
     @contextmanager
-    def _kept(self, lease: Lease) -> Iterator[None]:
+    def _kept(self, lease: Lease, max_ms: int = _MAX_MS) -> Iterator[None]:
         try:
-            with heartbeat(self.lanes, lease, self.clock, self.lease_ms, _MAX_MS):
+            with heartbeat(self.lanes, lease, self.clock, self.lease_ms, max_ms):
                 yield
         finally:
             self.lanes.release(lease)

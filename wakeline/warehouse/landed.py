@@ -8,8 +8,8 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from wakeline.errors import WarehouseError
-from wakeline.warehouse.spans import Offsets, Place, Span
 from wakeline.warehouse.client import FAULTS, first_line
+from wakeline.warehouse.spans import Offsets, Place, Span
 
 #: Of each partition: how many rows, and what their offsets come to.
 Digest = Mapping[Place, tuple[int, int]]
@@ -88,7 +88,8 @@ class Landed:
 
 def within(spans: Sequence[Span]) -> tuple[str, dict[str, Any]]:
     """A condition on rows of landing, and its parameters; by the table's key, so that nothing else is read."""
-    conditions, parameters = [], {}
+    conditions: list[str] = []
+    parameters: dict[str, Any] = {}
     for number, span in enumerate(spans):
         conditions.append(
             f"(stream = {{s{number}:String}} AND partition = {{p{number}:UInt16}}"

@@ -11,8 +11,8 @@ from typing import Any
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 
-from wakeline.warehouse.spans import Span
 from wakeline.warehouse.landed import warehouse_errors, within
+from wakeline.warehouse.spans import Span
 
 #: A view of dbt-clickhouse is called like its table with this behind.
 _VIEW = "{}_mv"
@@ -33,8 +33,7 @@ _TABLES = """
 """
 _VIEWS = "SELECT name, as_select FROM system.tables WHERE database = {database:String} AND engine = 'MaterializedView'"
 _COLUMNS = """
-    SELECT table, groupArray((name, type)) FROM
-    (SELECT table, name, type FROM system.columns WHERE database = {database:String} ORDER BY table, position)
+    SELECT table, arraySort(groupArray((name, type))) FROM system.columns WHERE database = {database:String}
     GROUP BY table
 """
 _FREE = "SELECT min(unreserved_space) FROM system.disks WHERE type = 'Local' OR type = 'local'"
@@ -65,7 +64,10 @@ class Shadow:
 
     def mute(self, table: str) -> None:
         """The table hands on to the views behind it what it is given, and keeps nothing."""
-        name, empty = f"{self._shadow}.{quote_identifier(table)}", f"{self._shadow}.{quote_identifier(table + '__mute')}"
+        name, empty = (
+            f"{self._shadow}.{quote_identifier(table)}",
+            f"{self._shadow}.{quote_identifier(table + '__mute')}",
+        )
         with warehouse_errors("did not create the shadow tables"):
             self.client.command(f"CREATE TABLE {empty} AS {name} ENGINE = Null")
             self.client.command(f"EXCHANGE TABLES {name} AND {empty}")
