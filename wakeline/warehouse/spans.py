@@ -44,7 +44,7 @@ def without(spans: Iterable[Span], stream: str, batches: Iterable[Ranges]) -> li
 
 
 def _cut(span: Span, place: Place, first: int, end: int) -> Iterator[Span]:
-    if span.place != place or end <= span.first or span.end <= first:
+    if span.place != place or not max(first, span.first) < min(end, span.end):
         yield span
         return
     if span.first < first:
