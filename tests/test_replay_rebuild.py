@@ -7,18 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from click.testing import CliRunner
 from support.clocks import HOUR_MS, MINUTE_MS, NOW_MS, Hand
 from support.messages import Message, append, identify, track
 from support.rebuilding import Going, Rebuilding, clean_build, contents, resident, uuids
 from support.sending import LEASE_MS, RecordingEsp
 from support.shop import expected_sends, shopping
 from support.stack import PROJECT_DIR, await_that
-from support.warehouse import Site, WarehouseProcess, drained
+from support.warehouse import Site, WarehouseProcess, drained, no_warnings
 
 from wakeline.errors import ConfigError, RebuildError, WarehouseError
 from wakeline.replay import outlook, rebuild
 from wakeline.replay.rebuild import Rebuild
+from wakeline.replay.rebuild_cli import rebuild as rebuild_command
 from wakeline.warehouse.shadow import Shadow
 
 pytestmark = pytest.mark.stack
@@ -87,6 +90,7 @@ def test_profiles_that_were_spoilt_are_as_a_clean_build_has_them_while_events_an
         await_that("events are processed", lambda: site.counts()["events"] > 0, _WAIT_SECONDS)
         spoil(site, "events", "category_states")
         rebuilding.on_line = feed
+        rebuilding.with_dbt = True
         result = rebuilding.run()
         append(stream, coming, site.clock())
         received = len(messages) + 2 * len(orders)
@@ -179,7 +183,6 @@ def test_a_rebuild_that_is_killed_loses_nothing_and_the_next_one_begins_anew(
 def run_until_killed(rebuilding: Rebuilding, arrange: Callable[[pytest.MonkeyPatch], None]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         arrange(patch)
-        rebuilding.without_dbt = True
         rebuilding.run()
 
 
@@ -242,10 +245,11 @@ def test_a_run_that_slept_through_the_exchange_inserts_nothing_any_more(
 def own_project(site: Site, tmp_path: Path) -> Iterator[Site]:
     """The site with a dbt project of its own; afterwards the tables are again as the real one has them."""
     shutil.copytree(PROJECT_DIR / "dbt_project", tmp_path / "project" / "dbt_project")
+    (tmp_path / "project" / "campaigns").symlink_to(PROJECT_DIR / "campaigns")
     yield Site(
         site.settings.model_copy(update={"project_dir": tmp_path / "project"}), site.clock, site.client, site.engine
     )
-    Rebuilding(site).run()
+    Rebuilding(site, with_dbt=True).run()
 
 
 def test_the_tables_and_their_views_get_the_definition_of_now_other_columns_and_keys_as_well(
@@ -254,19 +258,21 @@ def test_the_tables_and_their_views_get_the_definition_of_now_other_columns_and_
     site = own_project
     site.play(FIRST, RecordingEsp())
     model = site.settings.dbt_dir / "models/profiles/states/person_states.sql"
-    text = model.read_text(encoding="utf-8").replace("order_by='id'", "order_by='(id)', index_granularity=2048")
+    text = model.read_text(encoding="utf-8").replace("order_by='id'", "order_by='(id, length(id))'")
     added = "    countStateIf(event = 'Product Viewed') as viewed,\n    minSimpleState(occurred_at) as first_seen_at,"
     model.write_text(text.replace("    minSimpleState(occurred_at) as first_seen_at,", added), encoding="utf-8")
-    result = Rebuilding(site).run("person_states")
+    result = Rebuilding(site, with_dbt=True).run("person_states")
     assert (result.redefined, result.changed_columns) == (("person_states_mv",), ("person_states",))
     assert viewed(site) == {"user:ann": 1, "anonymous:phone": 0}
+    key = "SELECT sorting_key FROM system.tables WHERE database = currentDatabase() AND name = 'person_states'"
+    assert site.rows(key) == [("id, length(id)",)]
     site.play(SECOND, RecordingEsp())
     assert viewed(site)["user:bob"] == 4
     assert_clean(site, clean)
 
 
 def viewed(site: Site) -> dict[str, int]:
-    return dict(site.rows("SELECT id, countMergeIf(viewed) FROM person_states GROUP BY id"))  # type: ignore[arg-type]
+    return dict(site.rows("SELECT id, countMerge(viewed) FROM person_states GROUP BY id"))  # type: ignore[arg-type]
 
 
 def test_only_the_models_that_were_named_are_exchanged(site: Site, rebuilding: Rebuilding, clean: BuildClean) -> None:
@@ -303,7 +309,7 @@ def test_events_that_landing_no_longer_has_are_not_lost_unless_somebody_says_how
     site.client.command("ALTER TABLE landing DELETE WHERE message_id IN ('m1', 'm2') SETTINGS mutations_sync = 2")
     assert rebuilding.run(execute=False).missing_rows == 2
     for accepted in (0, 1, 3):
-        with pytest.raises(RebuildError, match=r"Landing lacks 2 accepted events .* job restore_hours"):
+        with pytest.raises(RebuildError, match=r"Landing lacks 2 accepted events .*\(job restore_hours\)"):
             rebuilding.run(accept_missing=accepted)
     assert site.counts()["events"] == 4
     assert rebuilding.run(accept_missing=2).rows_after["events"] == 2
@@ -399,3 +405,53 @@ def test_a_clickhouse_that_is_away_for_the_exchange_is_waited_for(
     after = uuids(site)
     assert all(before[name] != after[name] for name in before if name not in ("landing", "landing_message_ids"))
     assert_clean(site, clean)
+
+
+def test_the_command_says_what_would_be_done_and_then_does_it(
+    site: Site, clean: BuildClean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.play(FIRST, RecordingEsp())
+    monkeypatch.setattr("wakeline.replay.rebuild_cli.load_settings", lambda: site.settings)
+    monkeypatch.setattr("wakeline.replay.factory.create_models", lambda _, *to: Rebuilding(site).copy_models(*to))
+    dry = CliRunner().invoke(rebuild_command, ["person_states"])
+    assert "about 1 s; to do it, add --execute" in " ".join(dry.stdout.split())
+    done = CliRunner().invoke(rebuild_command, ["person_states", "--execute", "--json"])
+    assert orjson.loads(done.stdout)["rows_after"] == {"person_states": 2}
+    assert_clean(site, clean)
+
+
+@pytest.fixture
+def job(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs the job on the site; the metadata of its step."""
+    with no_warnings():
+        import dagster as dg
+
+        from orchestration import rebuilding as module
+    monkeypatch.setattr(module, "settings", lambda: site.settings)
+    monkeypatch.setattr(module, "system_clock", site.clock)
+    monkeypatch.setattr("wakeline.replay.factory.create_models", lambda _, *to: Rebuilding(site).copy_models(*to))
+
+    def run(**config: Any) -> dict[str, Any]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = module.rebuild_profiles.execute_in_process(
+                instance=instance, run_config={"ops": {"rebuild": {"config": config}}}
+            )
+        [output] = [event for event in done.all_events if event.event_type_value == "STEP_OUTPUT"]
+        return {name: value.value for name, value in output.step_output_data.metadata.items()}
+
+    return run
+
+
+def test_the_job_is_a_dry_run_unless_told_otherwise(
+    site: Site, clean: BuildClean, job: Callable[..., dict[str, Any]]
+) -> None:
+    site.play(FIRST, RecordingEsp())
+    spoil(site, "events")
+    assert (job()["executed"], job()["landing_rows"]) == (False, 5)
+    assert site.counts()["events"] == 3
+    done = job(execute=True)
+    assert done["executed"]
+    assert {record.data["model"]: record.data["rows_after"] for record in done["tables"].records}["events"] == 4
+    assert_clean(site, clean)
+    with pytest.raises(ConfigError, match="no model 'nonsense'"):
+        job(models=["nonsense"])

@@ -19,7 +19,7 @@ from wakeline.replay.factory import deployed_chain, open_rebuild
 from wakeline.replay.rebuild import Order, RebuildResult
 from wakeline.settings import Settings
 from wakeline.warehouse.client import connect
-from wakeline.warehouse.deploy import deploy
+from wakeline.warehouse.dbt import require_success, run_dbt
 
 CLEAN = "clean"
 _CREATE = "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
@@ -45,14 +45,14 @@ class Rebuilding:
     site: Site
     said: list[str] = field(default_factory=list)
     on_line: Callable[[str], None] = lambda _: None
-    #: The shadow tables are made by ClickHouse from the live ones: dbt does not run in a forked process.
-    without_dbt: bool = False
+    #: Otherwise ClickHouse makes the shadow tables from the live ones: dbt takes seconds, and no forked process.
+    with_dbt: bool = False
 
     def run(self, *models: str, execute: bool = True, accept_missing: int = 0) -> RebuildResult:
         settings = self.site.settings
         with no_warnings(), open_rebuild(settings, "rebuild-1", self.site.clock, self._say, lambda *_: None) as opened:
-            if self.without_dbt:
-                opened.create_models = self._copy
+            if not self.with_dbt:
+                opened.create_models = self.copy_models
             return opened.run(deployed_chain(settings, models), Order(models, execute, accept_missing))
 
     def leftovers(self) -> list[str]:
@@ -61,7 +61,8 @@ class Rebuilding:
             name for [name] in self.site.rows("SELECT name FROM system.databases WHERE name LIKE 'wakeline_rebuild_%'")
         ]
 
-    def _copy(self, database: str, models: Sequence[str]) -> None:
+    def copy_models(self, database: str, models: Sequence[str]) -> None:
+        """What dbt does otherwise."""
         live = self.site.settings.warehouse.database
         client = connect(self.site.settings.warehouse)
         for name in [*models, *(f"{model}_mv" for model in models)]:
@@ -85,7 +86,8 @@ def clean_build(deployed: Settings, folder: Path) -> Iterator[Callable[[], dict[
     warehouse = deployed.warehouse.model_copy(update={"database": CLEAN})
     settings = deployed.model_copy(update={"warehouse": warehouse, "data_dir": folder})
     with no_warnings():
-        deploy(settings, lambda _: None)
+        connect(deployed.warehouse).command(f"CREATE DATABASE {CLEAN}")
+        require_success(run_dbt(settings, ["run"]), "create the models")
     client = connect(warehouse)
 
     def build() -> dict[str, list[Any]]:
