@@ -76,6 +76,7 @@ def _metadata(result: RebuildResult) -> dict[str, dg.MetadataValue]:
         "estimated_seconds": result.estimated_seconds,
         "needed_bytes": result.needed_bytes,
         "took_ms": result.took_ms,
+        "read_ms": result.read_ms,
         "standstill_ms": result.standstill_ms,
     }
     return {

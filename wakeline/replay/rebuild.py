@@ -64,6 +64,8 @@ class RebuildResult:
     #: Models that had other columns before.
     changed_columns: tuple[str, ...] = ()
     took_ms: int = 0
+    #: How long landing was read, while events flowed.
+    read_ms: int = 0
     #: How long the lanes stood still.
     standstill_ms: int = 0
 
@@ -115,7 +117,9 @@ class Rebuild:
         began_ms = self._clock()
         deployed = shadow.view_queries(self.live)
         self._create(shadow, chain)
+        created_ms = self._clock()
         done, digests = self._fill(shadow, seen)
+        read_ms = self._clock() - created_ms
         with self.leases.no_restore():
             self._require_unchanged(seen.extent.firsts, done, digests)
             with self.leases.standstill(PATIENCE_SECONDS) as held:
@@ -133,6 +137,7 @@ class Rebuild:
             redefined=redefined,
             changed_columns=changed,
             took_ms=self._clock() - began_ms,
+            read_ms=read_ms,
             standstill_ms=stood_ms,
         )
 
