@@ -159,7 +159,7 @@ class Site:
     clock: Hand
     client: Client
     engine: Engine
-    #: When batch models were built: not asked of ClickHouse, whose clock is real. One that is left out holds nothing up.
+    #: When batch models were built; ClickHouse's own clock is another. One that is left out holds nothing up.
     built_at_ms: dict[str, int] = field(default_factory=dict)
     book: Book = field(init=False)
 

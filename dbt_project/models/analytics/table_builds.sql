@@ -3,4 +3,4 @@ select
     name as model,
     metadata_modification_time as built_at
 from system.tables
-where database = '{{ target.schema }}'
+where database = currentDatabase()
