@@ -8,18 +8,20 @@ from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
 from orchestration.resident import resident_lane
+from orchestration.sla_checks import build_sla_checks
 from orchestration.stream_checks import stream_can_be_read
 from orchestration.streaming import streaming_specs
 from sensors.batch_models import batch_models_sensor
 from sensors.deliverability import deliverability_sensor
 from sensors.lanes import lane_sensor
+from sensors.sla import sla_sensor
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*streaming_specs(), build_dbt_assets(), archive],
-        asset_checks=[stream_can_be_read, build_deliverability_checks()],
+        asset_checks=[stream_can_be_read, build_deliverability_checks(), build_sla_checks()],
         jobs=[
             resident_lane,
             batch_models,
@@ -31,6 +33,6 @@ def definitions() -> dg.Definitions:
             resume_campaign,
         ],
         schedules=[archive_schedule],
-        sensors=[lane_sensor, batch_models_sensor, deliverability_sensor],
+        sensors=[lane_sensor, batch_models_sensor, deliverability_sensor, sla_sensor],
         resources={"dbt": dbt_resource(), "s3": s3_resource()},
     )

@@ -2,12 +2,17 @@
 
 import dagster as dg
 
-from orchestration.streaming import EVENT_STREAM
+from orchestration.streaming import EVENT_STREAM, LANDING
+from wakeline.sla.judging import QUARANTINE
 
 BATCH_GROUP = "marts"
-# The lane sensor looks after the stream's own check: while a run has it before it, it would show as in progress, and
-# not as failed.
-_DBT_TESTS = dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks_for_assets(EVENT_STREAM)
+# Sensors look after the other checks: while a run has one before it, it would show as in progress, and not as failed.
+_DBT_TESTS = (
+    dg.AssetSelection.all_asset_checks()
+    - dg.AssetSelection.checks_for_assets(EVENT_STREAM)
+    - dg.AssetSelection.groups("campaigns")
+    - dg.AssetSelection.checks(dg.AssetCheckKey(LANDING, QUARANTINE))
+)
 
 batch_models = dg.define_asset_job(
     "batch_models",

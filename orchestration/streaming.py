@@ -1,13 +1,12 @@
 """The assets on either side of dbt: the event stream before it, campaigns and sends behind it."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from orchestration.configuration import campaigns, settings
 from wakeline.activation.campaigns import Campaign
 
 EVENT_STREAM = dg.AssetKey("event_stream")
+LANDING = dg.AssetKey("landing")
 SENDS = dg.AssetKey("sends")
 
 _TEAM = "data-engineering@example.com"
@@ -75,9 +74,6 @@ def _sends() -> dg.AssetSpec:
         group_name="campaigns",
         kinds={"sqlite", settings().esp_kinds[0]},  # Dagster takes three at most.
         owners=[_TEAM],
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)
-        ),
         metadata=_columns(
             ("idempotency_key", "String", "Identity of the send"),
             ("campaign", "String", "Folder name under campaigns/"),

@@ -13,7 +13,7 @@ from test_pages import HOSTILE, Client
 
 from wakeline.activation.consent import Suppression
 from wakeline.activation.esp.protocol import MissingVariable, Rejected, TryLater, Unknown
-from wakeline.activation.gates import GATES, Cap, Holdout
+from wakeline.activation.gates import GATES, Cap, Holdout, Stale
 from wakeline.activation.quiet_hours import QuietHours
 from wakeline.engines import open_sqlite
 from wakeline.pages.app import create_app
@@ -126,7 +126,7 @@ def test_what_waits_is_told_with_its_time_or_its_obstacle(book: Book, client: Cl
     book.ledger.resume("order_confirmation", "bob", NOW_MS)
     book.forget()
     book.say(lease, granted())
-    stale = {"lane": "1", "read_until_ms": NOW_MS - HOUR_MS}
+    stale = Stale({"lane": "1", "read_until_ms": NOW_MS - HOUR_MS})
     book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, stale)
     assert words(client) == "Events after 2027-01-15 07:00 UTC were not read yet (lane 1). Waits until that is over."
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wakeline.errors import WakelineError
+from wakeline.errors import ConfigError, WakelineError
 
 _INTERRUPTED = 130
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -88,6 +88,29 @@ def collector() -> None:
     settings = load_settings()
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     serve(settings, unread_events(settings, system_clock))
+
+
+@cli.command()
+def heartbeat() -> None:
+    """Post a synthetic event to each partition every few seconds, by which a quiet night is told from a fault."""
+    import time
+
+    from wakeline.clock import system_clock
+    from wakeline.play.collector_client import CollectorClient
+    from wakeline.settings import load_secrets, load_settings
+    from wakeline.sla.heartbeats import Heartbeats, heartbeat_ids
+
+    settings = load_settings()
+    if not settings.sla.heartbeat_seconds:
+        raise ConfigError("Heartbeats are off: sla.heartbeat_seconds is 0; set it, or leave this command.")
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    url = f"http://{settings.collector.host}:{settings.collector.port}"
+    with CollectorClient(url, load_secrets(settings.data_dir).heartbeat_key, system_clock) as client:
+        heartbeats = Heartbeats(client.post, heartbeat_ids(settings.stream.partitions), system_clock)
+        while True:
+            heartbeats.beat()
+            time.sleep(settings.sla.heartbeat_seconds)
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 Every field's description is what `docs/settings.md` shows; unknown keys are errors.
 """
 
+import hmac
 import os
 import re
 import secrets
@@ -32,12 +33,15 @@ from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
 from wakeline.section import Section
+from wakeline.sla.settings import SlaSettings
 
 #: The source of `collector.write_key`.
 DEFAULT_SOURCE = "default"
 #: The source of what mail recipients do with a mail.
 MAIL_SOURCE = "email"
-RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE)
+#: The source of `wakeline heartbeat`; the macro `is_heartbeat` knows its name too.
+HEARTBEAT_SOURCE = "heartbeat"
+RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
 _SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
@@ -391,6 +395,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
+    sla: SlaSettings = SlaSettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
@@ -403,6 +408,9 @@ class Settings(BaseSettings):
         for name in self.sources:
             if name in self.webhooks or name in RESERVED_SOURCES:
                 raise ValueError(f"sources.{name}: the name is taken by something else; choose another")
+        for name in self.webhooks:
+            if name in RESERVED_SOURCES:
+                raise ValueError(f"webhooks.{name}: the name is taken by something else; choose another")
         return self
 
     @model_validator(mode="after")
@@ -479,6 +487,11 @@ class Secrets(BaseModel):
     warehouse_password: str
     write_key: str
     signing_key: str
+
+    @property
+    def heartbeat_key(self) -> str:
+        """The write key of `wakeline heartbeat`: of the signing key, so that data folders from before have one too."""
+        return hmac.new(self.signing_key.encode(), HEARTBEAT_SOURCE.encode(), "sha256").hexdigest()
 
 
 def load_settings(config_path: Path | None = None) -> Settings:

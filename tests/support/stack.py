@@ -70,6 +70,9 @@ code_port = {code}
 [lane]
 lease_seconds = {lease_seconds}
 
+[sla]
+heartbeat_seconds = {heartbeat_seconds}
+
 [activation]
 public_url = "http://127.0.0.1:{collector}"
 automated_click_seconds = {automated_click_seconds}
@@ -78,7 +81,8 @@ automated_click_seconds = {automated_click_seconds}
 abandoned_cart_after_seconds = 5
 category_dwell_minutes = {category_dwell_minutes}
 """
-_SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0}
+#: Without heartbeats, so that what was played is all that comes.
+_SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0, "heartbeat_seconds": 0.0}
 _PORTS = ("collector", "warehouse", "native", "pages", "web", "code")
 
 # Dagster writes the process of a run into the run's log.

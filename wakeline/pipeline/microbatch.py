@@ -6,13 +6,12 @@ functions of what is in the warehouse, activation is idempotent by the ledger's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
 from wakeline.activation.consent import said_in
 from wakeline.activation.deliverability import delivery_reports
-from wakeline.activation.gates import Rules
+from wakeline.activation.gates import Rules, Stale
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.mailer import Answer, Mailer, Patience
@@ -22,7 +21,8 @@ from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.triggers import Occurrence
-from wakeline.settings import LaneSettings, Settings
+from wakeline.settings import HEARTBEAT_SOURCE, LaneSettings, Settings
+from wakeline.sla.holds import Holds
 from wakeline.streams.protocol import EventStream, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
@@ -71,6 +71,7 @@ class MicroBatches:
     mailer: Mailer
     campaigns: Mapping[str, Campaign]
     rules: Mapping[str, Rules]
+    holds: Holds
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
@@ -132,7 +133,7 @@ class MicroBatches:
     ) -> BatchResult:
         ingested = self._ingest(lease, records, ranges, landed or {})
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
-        touched = {row.id for row in ingested.rows if row.status == "accepted"}
+        touched = {row.id for row in ingested.rows if is_of_customer(row)}
         members = self.evaluator.candidates(
             touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
         )
@@ -169,16 +170,20 @@ class MicroBatches:
 
         A stream that keeps events for hours only must know besides that nobody has missed any.
         """
-        if self.clock() - self._noted_read_ms >= self._stale_ms // 4:
+        if self.clock() - self._noted_read_ms >= min(self._stale_ms, self._lag_ms) // 4:
             self._noted_read_ms = self.clock()
             self.lanes.note_read(lease, self._noted_read_ms)
 
-    def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
-        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""
+    def _stale(self, lease: Lease) -> Stale:
+        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet.
+
+        And the inputs of campaigns that miss their service level.
+        """
         others = self.lanes.read_until() if self.lanes.lane_count > 1 else {}
         known = {**others, lease.lane: self.read_until_ms}
         lane, until_ms = min(known.items(), key=lambda one: one[1])
-        return {"lane": lane, "read_until_ms": until_ms} if self.clock() - until_ms > self._stale_ms else None
+        behind = self.clock() - until_ms > self._stale_ms
+        return Stale({"lane": lane, "read_until_ms": until_ms} if behind else None, self.holds.stale(until_ms))
 
     def _activate(
         self, lease: Lease, ingested: _Ingested, members: Sequence[Member], as_of_ms: int
@@ -195,7 +200,7 @@ class MicroBatches:
         return decided, answers
 
     def _activate_waiting(
-        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int, patience: Patience
+        self, lease: Lease, stale: Stale, as_of_ms: int, patience: Patience
     ) -> tuple[list[Decided], list[Answer]]:
         waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
         if not waiting:
@@ -252,6 +257,10 @@ class MicroBatches:
         return round(self.settings.activation.stale_after_seconds * 1000)
 
     @property
+    def _lag_ms(self) -> int:
+        return round(self.settings.sla.lag_seconds * 1000)
+
+    @property
     def _lease_ms(self) -> int:
         return round(self.settings.lane.lease_seconds * 1000)
 
@@ -281,6 +290,11 @@ def read_until(records: Sequence[Record], read_at_ms: int) -> int:
     for record in records:
         newest[record.partition] = max(newest.get(record.partition, 0), record.appended_at_ms)
     return min(newest.values(), default=read_at_ms)
+
+
+def is_of_customer(row: LandingRow) -> bool:
+    """Whether it is an accepted event and no heartbeat."""
+    return row.status == "accepted" and row.source != HEARTBEAT_SOURCE
 
 
 def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:

@@ -17,7 +17,18 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import DEFERRED, HELD, MARKETING, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.gates import (
+    DEFERRED,
+    FRESH,
+    HELD,
+    MARKETING,
+    Candidate,
+    Cap,
+    Facts,
+    Rules,
+    Stale,
+    decide,
+)
 from wakeline.activation.ledger.rows import (
     candidate_of,
     claim_of,
@@ -67,7 +78,7 @@ class _Moment:
     """What is the same for all sends that are decided in one transaction."""
 
     now_ms: int
-    stale: Mapping[str, Any] | None
+    stale: Stale
     pauses: Mapping[str, Mapping[str, Any]]
 
 
@@ -136,7 +147,7 @@ class SqlLedger:
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order, in one transaction; already decided keys are left out.
 
@@ -210,7 +221,7 @@ class SqlLedger:
                 _change(connection, row, values, now_ms)
         return len(rows)
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         with self._reading() as connection:
             query = sa.select(sends).where(_is_due(_Moment(now_ms, stale, _pauses(connection))))
@@ -223,7 +234,7 @@ class SqlLedger:
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
@@ -349,7 +360,8 @@ _DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occur
 def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
     at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
-    not_stale = sends.c.campaign_class != MARKETING if moment.stale else sa.true()
+    stale = sa.true() if moment.stale.of_all else sends.c.campaign.in_(list(moment.stale.of_campaigns))
+    not_stale = (sends.c.campaign_class != MARKETING) | sa.not_(stale)
     let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
@@ -373,7 +385,7 @@ def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Seq
         suppression=_suppression(connection, address) if address else None,
         caps=_caps(connection, candidate.rules, campaign, ids, moment.now_ms) if is_marketing else (),
         rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
-        stale=moment.stale,
+        stale=moment.stale.of(campaign),
         pause=moment.pauses.get(campaign),
     )
 
