@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from support.clocks import NOW_MS, SECOND_MS
-
 from wakeline.alerts.alert import Alert
 from wakeline.alerts.concerns import Concern
 from wakeline.alerts.machine import Notice, Outcome, Policy, step

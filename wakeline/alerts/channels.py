@@ -45,14 +45,14 @@ class AppriseChannel:
     def send(self, message: Message) -> str | None:
         """As the protocol says; a service that does not answer within its time-out (4 s) has not taken it."""
         recovered = message.kind is Kind.RECOVERED
-        with _listening() as said:
-            taken = self.service.notify(
-                title=message.title,
-                body=message.body,
-                notify_type=apprise.NotifyType.SUCCESS if recovered else _TYPES[message.severity],
-                body_format=apprise.NotifyFormat.TEXT,
-            )
-        return None if taken else without_secrets(said[-1] if said else _NO_REASON, self.url)
+        _HEARING.said = _NO_REASON
+        taken = self.service.notify(
+            title=message.title,
+            body=message.body,
+            notify_type=apprise.NotifyType.SUCCESS if recovered else _TYPES[message.severity],
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+        return None if taken else without_secrets(_HEARING.said, self.url)
 
 
 def open_channels(settings: AlertSettings) -> dict[str, Channel]:
@@ -112,28 +112,23 @@ def _require_known_concerns(settings: AlertSettings) -> None:
                 raise ConfigError(f"alerts.{key} names '{concern}'; known concerns are {', '.join(BY_NAME)}.")
 
 
-class _listening(logging.Handler):  # noqa: N801 - used as a function
-    """Keeps the warnings of Apprise, which say why a service took nothing."""
+class _Hearing(logging.Filter):
+    """Keeps the last warning of Apprise, which says why a service took nothing, and lets nothing through."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._said: list[str] = []
+    said = ""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Called by the logger."""
-        self._said.append(record.getMessage())
-
-    def __enter__(self) -> list[str]:
-        _LOGGER.addHandler(self)
-        return self._said
-
-    def __exit__(self, *error: object) -> None:
-        _LOGGER.removeHandler(self)
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by the logger with everything it is to log."""
+        if record.levelno >= logging.WARNING:
+            self.said = record.getMessage()
+        return False
 
 
 _LOGGER = logging.getLogger("apprise")
+_HEARING = _Hearing()
 
 
 def _hush() -> None:
-    _LOGGER.propagate = False
-    _LOGGER.setLevel(logging.WARNING)
+    _LOGGER.addFilter(_HEARING)
+    # At the level below it logs paths of requests, and in them are tokens.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One kind of problems, with a sensor `alert_NAME` of its own.
+    """One kind of problems, with a sensor of its own.
 
     `title` stands over several problems. Keys of its problems begin with `prefix`. What opens, or closes, within
     `group_seconds` is one message.
@@ -23,7 +23,7 @@ class Concern:
     @property
     def sensor(self) -> str:
         """Name of the sensor that looks."""
-        return f"alert_{self.name}"
+        return "alert_delivery" if self.name == "channel" else f"alert_{self.name}"
 
 
 CONCERNS: tuple[Concern, ...] = (
