@@ -11,6 +11,7 @@ from orchestration.resident import resident_lane
 from orchestration.sla_checks import build_sla_checks
 from orchestration.stream_checks import stream_can_be_read
 from orchestration.streaming import streaming_specs
+from sensors.alerts.build import build_alert_sensors
 from sensors.batch_models import batch_models_sensor
 from sensors.deliverability import deliverability_sensor
 from sensors.lanes import lane_sensor
@@ -33,6 +34,6 @@ def definitions() -> dg.Definitions:
             resume_campaign,
         ],
         schedules=[archive_schedule],
-        sensors=[lane_sensor, batch_models_sensor, deliverability_sensor, sla_sensor],
+        sensors=[lane_sensor, batch_models_sensor, deliverability_sensor, sla_sensor, *build_alert_sensors()],
         resources={"dbt": dbt_resource(), "s3": s3_resource()},
     )

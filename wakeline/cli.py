@@ -19,6 +19,7 @@ class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
     _modules = {  # noqa: RUF012 - a constant
+        "alerts": "wakeline.alerts.cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
         "pause": "wakeline.campaigns_cli",
@@ -27,7 +28,10 @@ class _LazyGroup(click.Group):
         "resume": "wakeline.campaigns_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
+        "silence": "wakeline.alerts.cli",
+        "test-alert": "wakeline.alerts.cli",
         "test-send": "wakeline.preview.cli",
+        "unsilence": "wakeline.alerts.cli",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -129,12 +133,14 @@ def pages() -> None:
 def deploy() -> None:
     """Create or update all tables and views in ClickHouse and check the triggers; safe to run again."""
     from wakeline.activation.esp.factory import open_esp
+    from wakeline.alerts.channels import open_channels
     from wakeline.clock import system_clock
     from wakeline.pipeline.factory import checked_campaigns, open_mailer
     from wakeline.settings import load_settings
     from wakeline.warehouse.deploy import deploy as run
 
     settings = load_settings()
+    open_channels(settings.alerts)  # A wrong address is told now, not when something is wrong.
     live = run(settings, lambda step: click.echo(f"deploy: {step}", err=True))
     esp = open_esp(settings, system_clock)
     open_mailer(settings, checked_campaigns(settings, live), esp, system_clock).close()  # Compiles every template.

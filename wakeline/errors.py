@@ -33,6 +33,10 @@ class EventRefusedError(StreamError):
     """An event that the stream will never take, as it is too large: trying again does not help."""
 
 
+class AlertError(WakelineError):
+    """The alert database cannot be reached, or refuses what was asked."""
+
+
 class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
 

@@ -30,6 +30,7 @@ from pydantic_settings import (
 from wakeline.activation.campaigns import QuietHours
 from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
+from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
 from wakeline.section import Section
@@ -44,7 +45,7 @@ HEARTBEAT_SOURCE = "heartbeat"
 RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token|^alerts\.(channels|url)", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -364,6 +365,9 @@ class DagsterSettings(Section):
     host: str = Field("127.0.0.1", description="Address of the Dagster web server.")
     port: int = Field(8230, description="Port of the Dagster web server.")
     code_port: int = Field(8231, description="Port of the code location server.")
+    url: str = Field(
+        "", description="Address of the web server as people reach it, for links; empty takes `host` and `port`."
+    )
     batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
 
 
@@ -398,6 +402,7 @@ class Settings(BaseSettings):
     sla: SlaSettings = SlaSettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
+    alerts: AlertSettings = AlertSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
     )
