@@ -39,11 +39,11 @@ def build_sla_checks() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(specs=_specs(), name="service_levels", can_subset=True)
     def service_levels(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         found, faults = look(since_ms=0)
-        for fault in faults:
-            context.log.error(fault)
         for key, one in ((key_of(one), one) for one in found):
             if key in context.selected_asset_check_keys:
                 yield dg.AssetCheckResult(check_name=key.name, asset_key=key.asset_key, **_said(one))
+        if faults:
+            raise dg.Failure(" ".join(faults))
 
     return service_levels
 

@@ -762,6 +762,22 @@ def test_stale_inputs_hold_marketing_mail_and_nothing_else_until_they_are_fresh(
     assert reclaimed(book, lease, NOW_MS + MINUTE_MS) == [marketing().key]
 
 
+def test_an_input_of_one_campaign_holds_that_campaign_only_and_no_transactional_one(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    record = {"input": "product_recommendations", "built_at_ms": NOW_MS - DAY_MS, "fail_after_seconds": 60}
+    late = Stale(of_campaigns={"abandoned_cart": record, "order_confirmation": record})
+    intents = [marketing(), marketing(campaign="category_dwell"), intended()]
+    told = book.ledger.claim(lease, intents, "run-1", {}, NOW_MS, late)
+    assert [one.reason for one in told] == ["stale_inputs", "", ""]
+    assert book.row(marketing())["record"] == record
+    assert book.ledger.due(NOW_MS + MINUTE_MS, late, 10) == []
+    other = Stale(of_campaigns={"category_dwell": record})
+    assert [one.key for one in book.ledger.due(NOW_MS + MINUTE_MS, other, 10)] == [marketing().key]
+    [again] = book.reclaim(lease, NOW_MS + MINUTE_MS, stale=other)
+    assert again.claim is not None
+
+
 def test_held_mail_expires_although_it_is_still_held(book: Book) -> None:
     lease = book.hold()
     book.say(lease, granted())

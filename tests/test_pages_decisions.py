@@ -129,6 +129,20 @@ def test_what_waits_is_told_with_its_time_or_its_obstacle(book: Book, client: Cl
     stale = Stale({"lane": "1", "read_until_ms": NOW_MS - HOUR_MS})
     book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, stale)
     assert words(client) == "Events after 2027-01-15 07:00 UTC were not read yet (lane 1). Waits until that is over."
+    book.forget()
+    book.say(lease, granted())
+    record = {"input": "product_recommendations", "built_at_ms": NOW_MS - HOUR_MS, "fail_after_seconds": 60}
+    book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, Stale(of_campaigns={"abandoned_cart": record}))
+    assert words(client) == (
+        "What it rests on, product_recommendations, was last built at 2027-01-15 07:00 UTC. Waits until that is over."
+    )
+    book.forget()
+    book.say(lease, granted())
+    record = {"input": "order_states", "read_until_ms": NOW_MS - HOUR_MS, "fail_after_seconds": 60}
+    book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, Stale(of_campaigns={"abandoned_cart": record}))
+    assert (
+        words(client) == "Events after 2027-01-15 07:00 UTC were not read yet (order_states). Waits until that is over."
+    )
 
 
 def test_what_the_esp_said_is_told(book: Book, client: Client) -> None:
