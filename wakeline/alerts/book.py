@@ -64,10 +64,15 @@ def windows(settings: AlertSettings) -> tuple[Window, ...]:
     return tuple(
         Window(
             tuple(one.days),
-            QuietHours(one.start_minute, one.end_minute),
+            QuietHours(_minute_of_day(one.start), _minute_of_day(one.end)),
             ZoneInfo(one.time_zone),
             one.concern,
             one.key,
         )
         for one in settings.maintenance
     )
+
+
+def _minute_of_day(time: str) -> int:
+    hour, minute = time.split(":")
+    return int(hour) * 60 + int(minute)

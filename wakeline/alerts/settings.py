@@ -4,22 +4,28 @@ import re
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from wakeline.section import Section
 
+#: As the settings write them, in the order of `datetime.weekday`.
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
-_Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_DAYS: tuple[_Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _ConcernName = Annotated[str, StringConstraints(pattern=r"^[a-z]*$")]
 
 
-def _minute_of_day(value: object) -> int:
-    time = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if time is None:
+def _time_of_day(text: str) -> str:
+    if not _TIME.fullmatch(text):
         raise ValueError('write a time of day such as "21:00"')
-    return int(time[1]) * 60 + int(time[2])
+    return text
+
+
+def _day(text: str) -> str:
+    if text not in DAYS:
+        raise ValueError(f"write one of {', '.join(DAYS)}")
+    return text
 
 
 def _zone(name: str) -> str:
@@ -50,11 +56,13 @@ class ChannelSettings(Section):
 class MaintenanceSettings(Section):
     """Times of the week in which nothing new is told; what is still wrong at their end is told then."""
 
-    days: list[_Day] = Field(default_factory=lambda: list(_DAYS), min_length=1, description="Days it begins on.")
-    start_minute: Annotated[int, BeforeValidator(_minute_of_day)] = Field(
+    days: list[Annotated[str, AfterValidator(_day)]] = Field(
+        default_factory=lambda: list(DAYS), min_length=1, description="Days of the week that it begins on."
+    )
+    start: Annotated[str, AfterValidator(_time_of_day)] = Field(
         validation_alias="from", description='Local time it begins, e.g. "02:00".'
     )
-    end_minute: Annotated[int, BeforeValidator(_minute_of_day)] = Field(
+    end: Annotated[str, AfterValidator(_time_of_day)] = Field(
         validation_alias="to", description="Local time it ends; on the next day where it is the earlier."
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
@@ -65,7 +73,7 @@ class MaintenanceSettings(Section):
 
     @model_validator(mode="after")
     def _is_a_part_of_the_day(self) -> Self:
-        if self.start_minute == self.end_minute:
+        if self.start == self.end:
             raise ValueError("'from' and 'to' are the same time")
         return self
 

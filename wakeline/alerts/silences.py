@@ -6,9 +6,8 @@ from datetime import tzinfo
 from fnmatch import fnmatchcase
 
 from wakeline.activation.quiet_hours import QuietHours
+from wakeline.alerts.settings import DAYS
 from wakeline.clock import to_datetime
-
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True, slots=True)
