@@ -153,11 +153,11 @@ class RunningStack:
 
     def stop_program(self, name: str) -> None:
         """Stop a supervised program, which then stays stopped."""
-        self._supervisor().stopProcess(name)
+        self._supervise("stopProcess", name)
 
     def start_program(self, name: str) -> None:
         """Start it again."""
-        self._supervisor().startProcess(name)
+        self._supervise("startProcess", name)
 
     def worker(self, lane: str = FIRST_LANE) -> int:
         """The process of the run that holds the lane: the holder is a Dagster run, whose log names the process."""
@@ -281,9 +281,10 @@ class RunningStack:
             "code": settings.dagster.code_port,
         }
 
-    def _supervisor(self) -> Any:
+    def _supervise(self, method: str, program: str) -> None:
         transport = SupervisorTransport(None, None, f"unix://{socket_path(self.settings)}")
-        return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            getattr(proxy.supervisor, method)(program)
 
     def _is_ingested(self, begun: dict[str, list[int]]) -> bool:
         client = connect(self.settings.warehouse)
