@@ -2,16 +2,15 @@
 
 import dagster as dg
 
-from orchestration.streaming import EVENT_STREAM, LANDING
-from wakeline.sla.judging import QUARANTINE
+from orchestration.streaming import EVENT_STREAM, LANDING, SENDS
+from wakeline.sla.judging import LATENCY, QUARANTINE
 
 BATCH_GROUP = "marts"
 # Sensors look after the other checks: while a run has one before it, it would show as in progress, and not as failed.
 _DBT_TESTS = (
     dg.AssetSelection.all_asset_checks()
     - dg.AssetSelection.checks_for_assets(EVENT_STREAM)
-    - dg.AssetSelection.groups("campaigns")
-    - dg.AssetSelection.checks(dg.AssetCheckKey(LANDING, QUARANTINE))
+    - dg.AssetSelection.checks(dg.AssetCheckKey(LANDING, QUARANTINE), dg.AssetCheckKey(SENDS, LATENCY))
 )
 
 batch_models = dg.define_asset_job(
