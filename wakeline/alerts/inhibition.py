@@ -42,9 +42,10 @@ FLOW: tuple[str, ...] = (
 
 RULES: tuple[Rule, ...] = (
     Rule("check/event_stream/stream_can_be_read", ("lane/*", "tick/lane_sensor", "collector/*", *FLOW)),
+    Rule("database/*", ("lane/*", "run/*", "tick/*", "collector/unread", *FLOW)),
     Rule("collector/*", FLOW),
     Rule("lane/*", ("collector/unread", *FLOW)),
-    Rule("disk/*", ("collector/*", "lane/*", "run/*", "tick/*", *FLOW)),
+    Rule("disk/*", ("collector/*", "database/*", "lane/*", "run/*", "tick/*", *FLOW)),
     # A campaign that is paused sends nothing, and somebody knows.
     Rule("pause/{campaign}", ("check/campaigns/{campaign}/sends_within_sla",)),
     Rule(
