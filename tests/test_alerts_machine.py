@@ -6,7 +6,7 @@ from support.clocks import HOUR_MS, NOW_MS, SECOND_MS
 
 from wakeline.activation.quiet_hours import QuietHours
 from wakeline.alerts.concerns import BY_NAME, CONCERNS
-from wakeline.alerts.inhibition import FLOW, GRACE_SECONDS, RULES, is_inhibited
+from wakeline.alerts.inhibition import FLOW, GRACE_SECONDS, RULES, WINDOWED_GRACE_SECONDS, is_inhibited
 from wakeline.alerts.machine import FLAP_QUIET_SECONDS, Kind, Notice, Policy
 from wakeline.alerts.problem import Problem, Severity
 from wakeline.alerts.silences import Silence, Window, is_silenced, is_within
@@ -196,6 +196,15 @@ def test_what_does_not_catch_up_is_a_problem_of_its_own() -> None:
     watched.look(LANES)
     assert watched.look(slow, "check/landing/lag_within_sla", after=GRACE_SECONDS) == [], "Its time begins now."
     assert watched.look(slow, "check/landing/lag_within_sla", after=30) == ["opened check/landing/lag_within_sla"]
+
+
+def test_what_is_judged_over_a_window_gets_time_until_the_outage_has_left_it() -> None:
+    watched = Watched()
+    watched.look(LANES, "lane/0")
+    watched.look(LANES)
+    late = "check/sends/latency_within_sla"
+    assert watched.look(CHECKS, late, after=WINDOWED_GRACE_SECONDS - 1) == []
+    assert watched.look(CHECKS, late, after=1) == [f"opened {late}"]
 
 
 def test_a_problem_can_name_its_own_cause() -> None:

@@ -4,6 +4,7 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import dagster as dg
 import pytest
 from support.alerting import ScriptedChannel
 from support.clocks import HOUR_MS, SECOND_MS, Hand
+from support.ports import free_ports
 from support.sending import LEASE_MS
 from support.serving import collecting
 from support.warehouse import no_warnings
@@ -19,6 +21,8 @@ from wakeline.alerts.book import Book
 from wakeline.alerts.checks import CHECKS
 from wakeline.alerts.concerns import CONCERNS
 from wakeline.clock import system_clock
+from wakeline.errors import LedgerError
+from wakeline.pipeline.lanes import LaneState
 
 with no_warnings():  # Of what Dagster imports.
     from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
@@ -148,7 +152,7 @@ def instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.Dags
 @pytest.fixture
 def watch(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Watch]:
     (tmp_path / "wakeline.toml").write_text(
-        f'data_dir = "{tmp_path}"\n[dagster]\nurl = "https://dagster.example.com/"\n'
+        f'data_dir = "{tmp_path}"\n[warehouse]\nport = {free_ports(1)[0]}\n[dagster]\nurl = "https://dagster.example.com/"\n'
         '[alerts.channels.chat]\nurl = "json://127.0.0.1:1"\n'
     )
     monkeypatch.setenv("WAKELINE_CONFIG", str(tmp_path / "wakeline.toml"))
@@ -325,23 +329,26 @@ def start(instance: dg.DagsterInstance) -> str:
     return made.run_id
 
 
-def test_a_failed_resident_run_is_told_at_once_and_recovers_when_a_successor_has_held_the_lane(watch: Watch) -> None:
+def test_a_failed_resident_run_is_told_within_seconds_and_recovers_when_a_successor_has_held_the_lane(
+    watch: Watch,
+) -> None:
     hold(watch, start(watch.instance))()
     failed = lane_run(watch.instance, dg.DagsterRunStatus.FAILURE)
-    assert "Told: [critical] lane/0." in watch.tick("alert_lanes")
+    assert "Told" not in watch.tick("alert_lanes")
+    assert "Told: [critical] lane/0." in watch.tick("alert_lanes", 16)
     assert watch.body().startswith("The resident run of lane 0 failed, nobody processes it: ")
     assert f"https://dagster.example.com/runs/{failed}" in watch.body()
     assert "Affected: landing, marts, report" in watch.body()
     hold(watch, start(watch.instance))
     assert "Told" not in watch.tick("alert_lanes", 5)
-    assert "Told" not in watch.tick("alert_lanes", 20)
+    assert "Told" not in watch.tick("alert_lanes", 5)  # The run started by the clock on the wall, 26 s ago.
     assert "Told: Recovered: lane/0." in watch.tick("alert_lanes", 10)
 
 
 def test_a_handover_after_a_failure_that_was_mended_is_no_failure(watch: Watch) -> None:
     lane_run(watch.instance, dg.DagsterRunStatus.FAILURE)
     give_back = hold(watch, start(watch.instance))
-    watch.tick("alert_lanes")
+    assert watch.told("alert_lanes", 16) == ["[critical] lane/0"]
     assert watch.told("alert_lanes", 60) == ["Recovered: lane/0"]
     give_back()
     start(watch.instance)
@@ -363,7 +370,28 @@ def test_a_lane_that_is_held_is_well(watch: Watch) -> None:
     assert watch.told("alert_lanes", LEASE_MS / SECOND_MS / 2) == []
 
 
-# Pauses, disks, the collector
+# Databases, pauses, disks, the collector
+
+
+def test_databases_that_do_not_answer_are_told_and_what_they_break_is_not(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane_run(watch.instance, dg.DagsterRunStatus.FAILURE)
+    watch.tick("alert_databases")  # Nobody listens at the port of ClickHouse.
+    assert "Told" not in watch.tick("alert_lanes"), "Its cause waits to be told."
+    assert watch.told("alert_databases") == ["[critical] database/warehouse"]
+    assert watch.body().startswith("ClickHouse does not answer at 127.0.0.1:")
+    assert watch.told("alert_lanes") == []
+
+    class Away:
+        def state(self, lane: str) -> LaneState:
+            raise LedgerError("The ledger database fails: it is away.")
+
+    monkeypatch.setattr(looks, "lane_store", Away)
+    assert watch.told("alert_databases") == ["[critical] database/ledger"]
+    monkeypatch.setattr(looks, "lane_store", configuration.lane_store)
+    monkeypatch.setattr(looks, "connect", lambda settings: StringIO())
+    assert watch.told("alert_databases") == ["Recovered: Databases (2)"]
 
 
 def test_a_paused_campaign_is_told_with_its_reason(watch: Watch) -> None:
@@ -443,8 +471,6 @@ def test_a_sensor_whose_ticks_fail_is_told_until_one_succeeds(watch: Watch) -> N
 
 
 def test_what_cannot_be_looked_at_neither_opens_nor_closes(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wakeline.errors import LedgerError
-
     looks._ledger().pause("abandoned_cart", "ann", "wrong voucher", watch.clock())
     watch.told("alert_pauses")
 

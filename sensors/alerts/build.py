@@ -8,7 +8,7 @@ import dagster as dg
 
 from orchestration.configuration import settings
 from sensors.alerts.asset_looks import look_at_checks, look_at_freshness
-from sensors.alerts.looks import look_at_backpressure, look_at_disk, look_at_lanes, look_at_pauses
+from sensors.alerts.looks import look_at_backpressure, look_at_databases, look_at_disk, look_at_lanes, look_at_pauses
 from sensors.alerts.run_looks import look_at_runs, look_at_sensors
 from wakeline.alerts.book import Book, open_book
 from wakeline.alerts.concerns import CONCERNS, DELIVERY, Concern
@@ -25,6 +25,7 @@ LOOKS: dict[str, Callable[[dg.SensorEvaluationContext], Look]] = {
     "runs": look_at_runs,
     "checks": look_at_checks,
     "lanes": look_at_lanes,
+    "databases": look_at_databases,
     "pauses": look_at_pauses,
     "backpressure": look_at_backpressure,
     "disk": look_at_disk,

@@ -1,4 +1,4 @@
-"""Looks at lanes, campaigns, the collector and disks; each raises WakelineError when it cannot say."""
+"""Looks at lanes, databases, campaigns, the collector and disks; each raises WakelineError when it cannot say."""
 
 import shutil
 from contextlib import closing
@@ -20,6 +20,7 @@ from wakeline.alerts.links import collector_url, links
 from wakeline.alerts.problem import Look, Problem, Severity
 from wakeline.clock import system_clock, to_iso
 from wakeline.engines import open_database
+from wakeline.errors import LedgerError, WarehouseError
 from wakeline.pipeline.factory import open_ledger
 from wakeline.pipeline.lanes import FIRST_LANE
 from wakeline.warehouse.client import connect
@@ -59,6 +60,40 @@ def _lane_runs(instance: dg.DagsterInstance) -> list[LaneRun]:
 
 def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
+
+
+def look_at_databases(context: dg.SensorEvaluationContext) -> Look:
+    """Databases that do not answer: that they do not is what is looked for."""
+    asked = (("warehouse", _ask_warehouse), ("ledger", _ask_ledger))
+    return Look(tuple(_unanswered(name, error) for name, ask in asked if (error := ask())))
+
+
+def _ask_warehouse() -> str:
+    try:
+        connect(settings().warehouse).close()
+    except WarehouseError as error:
+        return str(error)
+    return ""
+
+
+def _ask_ledger() -> str:
+    try:
+        lane_store().state(FIRST_LANE)
+    except LedgerError as error:
+        return str(error)
+    return ""
+
+
+def _unanswered(name: str, error: str) -> Problem:
+    return Problem(
+        f"database/{name}",
+        Severity.CRITICAL,
+        error,
+        affected=("every lane", "every mail", "every dbt model"),
+        cause="it is down or overloaded, its disk is full, or its address or password was changed.",
+        first_action="look at its log (logs/warehouse.log of the embedded ClickHouse); events wait in the stream"
+        " meanwhile.",
+    )
 
 
 def look_at_pauses(context: dg.SensorEvaluationContext) -> Look:

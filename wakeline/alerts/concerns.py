@@ -65,6 +65,15 @@ CONCERNS: tuple[Concern, ...] = (
         close_after_seconds=0,
     ),
     Concern(
+        "databases",
+        "database/",
+        "Databases",
+        "ClickHouse or the ledger's database does not answer.",
+        # The embedded ClickHouse is started again within seconds when it dies.
+        open_after_seconds=20,
+        close_after_seconds=10,
+    ),
+    Concern(
         "pauses",
         "pause/",
         "Paused campaigns",

@@ -1,7 +1,7 @@
 """Which problem is told when one cause shows in many places: the cause, and nothing else.
 
-A problem is not told while one of its causes waits to be told, is open, or was closed less than `GRACE_SECONDS` ago:
-what it broke needs time to catch up. After that it is a problem of its own, and its time begins anew.
+A problem is not told while one of its causes waits to be told, is open, or was closed a short time ago: what it broke
+needs time to catch up. After that it is a problem of its own, and its time begins anew.
 """
 
 import re
@@ -12,6 +12,9 @@ from functools import lru_cache
 from wakeline.alerts.alert import Alert, Alerts
 
 GRACE_SECONDS = 60.0
+#: Judged over the last ten minutes: these still see an outage for as long when it is over.
+WINDOWED = ("check/*/latency_within_sla", "check/*/volume_as_usual")
+WINDOWED_GRACE_SECONDS = 660.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,10 @@ FLOW: tuple[str, ...] = (
 
 RULES: tuple[Rule, ...] = (
     Rule("check/event_stream/stream_can_be_read", ("lane/*", "tick/lane_sensor", "collector/*", *FLOW)),
+    Rule("database/*", ("lane/*", "run/*", "tick/*", "collector/unread", *FLOW)),
     Rule("collector/*", FLOW),
     Rule("lane/*", ("collector/unread", *FLOW)),
-    Rule("disk/*", ("collector/*", "lane/*", "run/*", "tick/*", *FLOW)),
+    Rule("disk/*", ("collector/*", "database/*", "lane/*", "run/*", "tick/*", *FLOW)),
     # A campaign that is paused sends nothing, and somebody knows.
     Rule("pause/{campaign}", ("check/campaigns/{campaign}/sends_within_sla",)),
     Rule(
@@ -52,14 +56,19 @@ RULES: tuple[Rule, ...] = (
 
 def is_inhibited(key: str, because: Iterable[str], alerts: Alerts, now_ms: int) -> bool:
     """Whether a cause of the problem is there, by the tables above or by the problem's own word."""
-    named = (alerts[cause] for cause in because if cause in alerts and cause != key)
-    if any(_counts(alert, now_ms) for alert in named):
-        return True
-    return any(_silences(alert, key) for alert in alerts.values() if alert.key != key and _counts(alert, now_ms))
+    others = (alert for alert in alerts.values() if alert.key != key and _counts(alert, now_ms, _grace_ms(key)))
+    named = set(because)
+    return any(alert.key in named or _silences(alert, key) for alert in others)
 
 
-def _counts(alert: Alert, now_ms: int) -> bool:
-    return alert.closed_ms is None or now_ms - alert.closed_ms < GRACE_SECONDS * 1000
+def _counts(alert: Alert, now_ms: int, grace_ms: float) -> bool:
+    return alert.closed_ms is None or now_ms - alert.closed_ms < grace_ms
+
+
+@lru_cache(4_096)
+def _grace_ms(key: str) -> float:
+    windowed = any(re.fullmatch(_regex(pattern), key) for pattern in WINDOWED)
+    return (WINDOWED_GRACE_SECONDS if windowed else GRACE_SECONDS) * 1000
 
 
 def _silences(alert: Alert, key: str) -> bool:

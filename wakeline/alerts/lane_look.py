@@ -9,6 +9,9 @@ from wakeline.pipeline.lanes import LaneState
 
 #: A run that has gone on for so long after a failure is its recovery.
 SERVED_MS = 30_000
+#: A stream that cannot be read fails runs as well: the sensor that says so comes every five seconds, the look at its
+#: check every ten, and it is the better message.
+_FAILED_SECONDS = 16.0
 _JOB = "resident_lane"
 _FAILED = (
     "the warehouse or the ledger does not answer, the live SQL or a template fails, or the process was killed.",
@@ -73,5 +76,5 @@ def _problem(lane: str, summary: str, failed: LaneRun | None, affected: Sequence
         cause=words[0],
         first_action=words[1],
         since_ms=failed.ended_ms if failed else None,
-        open_after_seconds=0 if failed else None,
+        open_after_seconds=_FAILED_SECONDS if failed else None,
     )
