@@ -7,6 +7,7 @@ from orchestration.campaigns import pause_campaign, resume_campaign
 from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
+from orchestration.rebuilding import rebuild_profiles
 from orchestration.resident import resident_lane
 from orchestration.sla_checks import build_sla_checks
 from orchestration.stream_checks import stream_can_be_read
@@ -32,6 +33,7 @@ def definitions() -> dg.Definitions:
             restore_hours,
             pause_campaign,
             resume_campaign,
+            rebuild_profiles,
         ],
         schedules=[archive_schedule],
         sensors=[lane_sensor, batch_models_sensor, deliverability_sensor, sla_sensor, *build_alert_sensors()],

@@ -25,6 +25,7 @@ class _LazyGroup(click.Group):
         "pause": "wakeline.campaigns_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
+        "rebuild": "wakeline.replay.rebuild_cli",
         "resume": "wakeline.campaigns_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",

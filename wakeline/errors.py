@@ -41,5 +41,9 @@ class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
 
 
+class RebuildError(WakelineError):
+    """Profiles cannot be rebuilt as things are; what was there is as it was."""
+
+
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""

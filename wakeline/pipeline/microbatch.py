@@ -88,7 +88,7 @@ class MicroBatches:
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
         self.ledger.settle_orphans(lease, self.clock())
-        self.landing.pin_view_tokens()
+        self.landing.begin()
         redone = []
         while ranges := self.lanes.to_redo(lease):
             redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
