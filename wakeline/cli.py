@@ -19,6 +19,7 @@ class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
     _modules = {  # noqa: RUF012 - a constant
+        "audit": "wakeline.replay.audit_cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
         "pause": "wakeline.campaigns_cli",

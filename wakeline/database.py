@@ -160,6 +160,23 @@ campaign_resumes = sa.Table(
     sa.Column("resumed_at_ms", sa.BigInteger, nullable=False),
 )
 
+#: What people, and jobs on their behalf, have done by hand. Nothing in it is about customers.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("entry_id", Text, primary_key=True),
+    sa.Column("operation", Text, nullable=False, comment="The job or command"),
+    sa.Column("done_by", Text, nullable=False),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run, '' for the command line"),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("state", Text, nullable=False, comment="started, done or failed"),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("error", Text, nullable=False),
+    sa.Column("began_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, comment="null: still at it, or cut off"),
+    sa.Index("audit_by_time", "began_at_ms"),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",
