@@ -79,7 +79,9 @@ def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> No
 
 
 def _verdict(lane: str, runs: list[Run]) -> Verdict:
-    return supervise(lane_store().state(lane), runs, system_clock(), settings().lane)
+    store = lane_store()
+    is_paused = lane in store.names() and store.is_paused(lane)
+    return supervise(store.state(lane), runs, system_clock(), settings().lane, is_paused=is_paused)
 
 
 def _runs(instance: dg.DagsterInstance) -> dict[str, list[Run]]:

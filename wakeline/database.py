@@ -67,6 +67,17 @@ lanes = sa.Table(
     sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
 )
 
+#: Lanes that somebody holds: no run of theirs processes anything until they are let go on.
+lane_pauses = sa.Table(
+    "lane_pauses",
+    metadata,
+    sa.Column("lane", Text, primary_key=True),
+    sa.Column("paused_by", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("after_ms", sa.BigInteger, nullable=False, comment="What was appended until then is read before"),
+)
+
 #: The stream that offsets belong to: another identity under the same name is another stream.
 streams = sa.Table(
     "streams",

@@ -37,5 +37,9 @@ class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
 
 
+class ReplayError(WakelineError):
+    """What was asked for by hand cannot be done, or needs a confirmation; nothing was changed unless it says so."""
+
+
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""
