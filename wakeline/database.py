@@ -188,6 +188,19 @@ audit = sa.Table(
     sa.Index("audit_by_time", "began_at_ms"),
 )
 
+#: Occurrences that somebody wants decided, in parts; a lane takes each between two batches.
+replay_requests = sa.Table(
+    "replay_requests",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("lane", Text, nullable=False),
+    sa.Column("position", Text, nullable=False, comment="Parts are taken in this order"),
+    sa.Column("run_id", Text, nullable=False, comment="The run that asked for it"),
+    sa.Column("campaign", Text, nullable=False),
+    sa.Column("occurrences", sa.JSON, nullable=False),
+    sa.Column("failed", sa.JSON, nullable=False, comment="[profile id, key] of sends to be reopened"),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",

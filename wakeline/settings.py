@@ -31,6 +31,7 @@ from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.replay.settings import ReplaySettings
 from wakeline.section import Section
 
 #: The source of `collector.write_key`.
@@ -391,6 +392,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
+    replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(

@@ -23,6 +23,7 @@ from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore
 from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
+from wakeline.replay.requests import open_requests
 from wakeline.settings import Settings, load_secrets
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -63,6 +64,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
+            open_requests(database),
         )
 
 
