@@ -8,7 +8,7 @@ from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
 from orchestration.lane_jobs import drain_and_stop, pause_lane, resume_lane
-from orchestration.replay_jobs import reactivate_window
+from orchestration.replay_jobs import reactivate_window, replay_quarantine, reset_lane
 from orchestration.resident import resident_lane
 from orchestration.stream_checks import stream_can_be_read
 from orchestration.streaming import streaming_specs
@@ -35,6 +35,8 @@ def definitions() -> dg.Definitions:
             resume_lane,
             drain_and_stop,
             reactivate_window,
+            replay_quarantine,
+            reset_lane,
         ],
         schedules=[archive_schedule],
         sensors=[lane_sensor, batch_models_sensor, deliverability_sensor],

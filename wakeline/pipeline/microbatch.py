@@ -152,6 +152,15 @@ class MicroBatches:
         self.requests.remove(lease, request)
         return BatchResult({}, (), decided, answers)
 
+    def process_missing(self, lease: Lease, records: Sequence[Record]) -> BatchResult:
+        """A batch of records of one partition, one after the other, that landing lacks though it has later ones.
+
+        The partition's offset is the caller's to correct.
+        """
+        ranges = {records[0].partition: (records[0].offset, records[-1].offset + 1)}
+        seen = self.landing.earlier([classify(one, self.settings.collector.max_event_bytes) for one in records], {})
+        return self._process(lease, records, ranges, seen=frozenset(seen))
+
     def _starts(self, lease: Lease) -> dict[int, int]:
         """Where the lane's partitions go on; those that are new begin with their first event."""
         partitions = self.lanes.partitions_of(lease.lane, self.stream.partitions())
@@ -168,9 +177,14 @@ class MicroBatches:
         return self.clock() - self._looked_for_wakeups_ms >= self.settings.lane.wakeup_seconds * 1000
 
     def _process(
-        self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses | None = None
+        self,
+        lease: Lease,
+        records: Sequence[Record],
+        ranges: Ranges,
+        landed: Statuses | None = None,
+        seen: frozenset[str] = frozenset(),
     ) -> BatchResult:
-        ingested = self._ingest(lease, records, ranges, landed or {})
+        ingested = self._ingest(lease, records, ranges, landed or {}, seen)
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
         touched = {row.id for row in ingested.rows if row.status == "accepted"}
         members = self.evaluator.candidates(
@@ -188,14 +202,16 @@ class MicroBatches:
             self.stream.commit(ends)
         return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
 
-    def _ingest(self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses) -> _Ingested:
+    def _ingest(
+        self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses, seen: frozenset[str]
+    ) -> _Ingested:
         read_at_ms = self.clock()
         if not records:
             return _Ingested(ranges, (), read_at_ms, read_at_ms)
         self.lanes.begin(lease, ranges, read_at_ms, self._lease_ms)
         max_bytes = self.settings.collector.max_event_bytes
         rows = [classify(record, max_bytes) for record in records]
-        rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
+        rows = mark_as_landed(rows, landed, {*seen, *self.landing.earlier(rows, ranges)})
         self.landing.insert(rows, ranges)
         self._hear(lease, rows)
         return _Ingested(ranges, rows, read_at_ms, self.clock())
