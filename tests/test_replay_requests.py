@@ -41,7 +41,12 @@ def said(decided: list[Decided]) -> list[tuple[str, str]]:
 
 
 def test_what_the_gates_would_say_is_foreseen_and_nothing_is_written(book: Book) -> None:
-    sends = [intended("order/1"), intended("order/2", address=""), marketing(), intended("order/3", expires_at_ms=NOW_MS)]
+    sends = [
+        intended("order/1"),
+        intended("order/2", address=""),
+        marketing(),
+        intended("order/3", expires_at_ms=NOW_MS),
+    ]
     assert said(book.ledger.foresee(sends, (), NOW_MS)) == [
         ("claimed", ""), ("skipped", "no_address"), ("skipped", "no_consent"), ("skipped", "expired"),
     ]  # fmt: skip
