@@ -7,6 +7,7 @@ from orchestration.campaigns import pause_campaign, resume_campaign
 from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
+from orchestration.lane_checks import no_lane_is_paused
 from orchestration.lane_jobs import drain_and_stop, pause_lane, resume_lane
 from orchestration.replay_jobs import reactivate_window, replay_quarantine, reset_lane
 from orchestration.resident import resident_lane
@@ -21,7 +22,7 @@ from sensors.lanes import lane_sensor
 def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*streaming_specs(), build_dbt_assets(), archive],
-        asset_checks=[stream_can_be_read, build_deliverability_checks()],
+        asset_checks=[stream_can_be_read, no_lane_is_paused, build_deliverability_checks()],
         jobs=[
             resident_lane,
             batch_models,
