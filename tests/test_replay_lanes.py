@@ -69,6 +69,7 @@ def test_who_is_at_work_and_how_far_is_shown(book: Book) -> None:
     assert lane() == {
         "lane": "0", "state": "running", "run_id": "run-1", "read_until": "2027-01-15T08:00:00.000Z",
         "paused_at": None, "paused_by": None, "pause_reason": None, "offsets": {"0": 5, "3": 9},
+        "replay_parts": 0,
     }  # fmt: skip
     assert "0: 5, 3: 9" in run("lanes").output
 

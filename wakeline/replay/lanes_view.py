@@ -10,6 +10,7 @@ from wakeline.clock import Clock, to_iso
 from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.lanes import LaneStore, is_alive
+from wakeline.replay.requests import open_requests
 from wakeline.settings import Settings
 
 RUNNING, WAITING, DRAINING, PAUSED = "running", "without a run", "draining", "paused"
@@ -21,7 +22,9 @@ def build_lanes(settings: Settings, clock: Clock) -> list[dict[str, Any]]:
     try:
         store = lane_store(settings, database)
         offsets, read = {**store.starts(), **store.committed()}, store.read_until()
-        return [_entry(store, lane, offsets, read[lane], clock()) for lane in store.names()]
+        parts = open_requests(database).waiting()
+        entries = [_entry(store, lane, offsets, read[lane], clock()) for lane in store.names()]
+        return [{**entry, "replay_parts": parts.get(entry["lane"], 0)} for entry in entries]
     finally:
         database.dispose()
 
@@ -51,11 +54,12 @@ def _state(has_pause: bool, is_paused: bool, alive: bool) -> str:
 def lanes_tables(entries: Sequence[Mapping[str, Any]]) -> list[Table | str]:
     """The same for a terminal: the lanes, and who paused which."""
     table = Table(title="Lanes", title_justify="left")
-    for name in ("lane", "state", "run", "has read until", "next offset of each partition"):
+    for name in ("lane", "state", "run", "has read until", "parts of replays", "next offset of each partition"):
         table.add_column(name, overflow="fold")
     for entry in entries:
         offsets = ", ".join(f"{partition}: {offset}" for partition, offset in entry["offsets"].items())
-        cells = (entry["lane"], entry["state"], entry["run_id"] or "-", entry["read_until"] or "-", offsets or "-")
+        reads, parts = entry["read_until"] or "-", str(entry["replay_parts"])
+        cells = (entry["lane"], entry["state"], entry["run_id"] or "-", reads, parts, offsets or "-")
         table.add_row(*map(escape, cells))
     paused = [entry for entry in entries if entry["paused_by"] is not None]
     return [table, *map(_pause, paused)]

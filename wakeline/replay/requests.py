@@ -4,6 +4,7 @@ The job that is started by hand sends nothing. It leaves parts in this queue, ea
 between two batches, under their lease, and decide as they always do.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -49,8 +50,8 @@ class ReplayRequests(Protocol):
     def remove(self, lease: Lease, request: Request) -> None:
         """It is decided. Raises LeaseLostError when the lane was taken over: the new holder does it again."""
 
-    def waiting(self, run_id: str = "") -> int:
-        """How many parts wait, of one run or of all."""
+    def waiting(self, run_id: str = "") -> dict[str, int]:
+        """Lane -> how many parts wait for it, of one run or of all; without the lanes that have none."""
 
 
 class SqlReplayRequests:
@@ -82,13 +83,14 @@ class SqlReplayRequests:
             require(connection, lease)
             connection.execute(sa.delete(replay_requests).where(replay_requests.c.request_id == request.request_id))
 
-    def waiting(self, run_id: str = "") -> int:
-        """How many parts wait, of one run or of all."""
-        query = sa.select(sa.func.count()).select_from(replay_requests)
+    def waiting(self, run_id: str = "") -> dict[str, int]:
+        """Lane -> how many parts wait for it, of one run or of all; without the lanes that have none."""
+        lane = replay_requests.c.lane
+        query = sa.select(lane, sa.func.count()).group_by(lane).order_by(lane)
         if run_id:
             query = query.where(replay_requests.c.run_id == run_id)
         with self._engine.connect().execution_options(read_only=True) as connection:
-            return int(connection.execute(query).scalar_one())
+            return {name: int(parts) for name, parts in connection.execute(query)}
 
 
 class DynamoReplayRequests:
@@ -117,9 +119,10 @@ class DynamoReplayRequests:
         except ChangedError as changed:
             raise lease_lost(lease) from changed
 
-    def waiting(self, run_id: str = "") -> int:
-        """How many parts wait, of one run or of all."""
-        return sum(run_id in ("", item["run_id"]) for item in self._table.query(_REQUESTS))
+    def waiting(self, run_id: str = "") -> dict[str, int]:
+        """Lane -> how many parts wait for it, of one run or of all; without the lanes that have none."""
+        found = (item["lane"] for item in self._table.query(_REQUESTS) if run_id in ("", item["run_id"]))
+        return dict(sorted(Counter(found).items()))
 
 
 def open_requests(database: Database) -> ReplayRequests:

@@ -70,7 +70,7 @@ class Windows:
         queue = open_requests(reactivation.database)
         queue.add(requests_of(plan, run_id, self.settings.lane.count, reactivation.rules))
         end_ms = self.clock() + wait_seconds * 1000
-        while (waiting := queue.waiting(run_id)) and self.clock() < end_ms:
+        while (waiting := sum(queue.waiting(run_id).values())) and self.clock() < end_ms:
             self.sleep(_LOOK_SECONDS)
         if waiting:
             self.log(
