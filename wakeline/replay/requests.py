@@ -90,7 +90,7 @@ class SqlReplayRequests:
         if run_id:
             query = query.where(replay_requests.c.run_id == run_id)
         with self._engine.connect().execution_options(read_only=True) as connection:
-            return {name: int(parts) for name, parts in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query)}
 
 
 class DynamoReplayRequests:
