@@ -60,8 +60,8 @@ def drain_lanes(context: dg.OpExecutionContext, config: DrainConfig) -> None:
         audited_run(context, settings(), system_clock, config.by, asked) as result,
         open_lane_control(settings(), system_clock, time.sleep) as control,
     ):
-        pauses = control.drain(config.by or context.job_name, config.reason, config.wait_seconds)
-        result |= {"lanes": len(pauses), "processed_until": to_iso(pauses[0].after_ms)}
+        until_ms = control.drain(config.by or context.job_name, config.reason, config.wait_seconds)
+        result["processed_until"] = to_iso(until_ms)
 
 
 @dg.job(

@@ -98,8 +98,15 @@ def test_a_drain_returns_when_every_lane_has_read_what_was_there_and_no_run_is_a
         if len(looks) == 4:
             book.lanes.release(lease)
 
-    [pause] = LaneControl(book.lanes, clock, look).drain("ann", "an upgrade", wait_seconds=5)
-    assert (pause.after_ms, looks) == (NOW_MS, [False, False, True, True])
+    until_ms = LaneControl(book.lanes, clock, look).drain("ann", "an upgrade", wait_seconds=5)
+    assert (until_ms, looks) == (NOW_MS, [False, False, True, True])
+
+
+def test_a_drain_leaves_a_paused_lane_as_it_is(book: Book, clock: Hand) -> None:
+    control = LaneControl(book.lanes, clock, clock.sleep)
+    before = control.pause(LANE, "bob", "mails are wrong")
+    control.drain("ann", "an upgrade", wait_seconds=0)
+    assert book.lanes.pauses() == {LANE: before}
 
 
 def test_a_drain_says_which_lanes_need_longer_and_they_stop_later(book: Book, clock: Hand) -> None:
@@ -146,4 +153,4 @@ def test_the_jobs_do_the_same(jobs: Any, book: Book) -> None:
 def test_the_job_that_drains_says_until_when_all_is_processed(jobs: Any, book: Book) -> None:
     book.lanes.note_read(book.hold(), 2 * NOW_MS)  # Its lease is long over by the machine's clock, or has yet to begin.
     book.lanes.release(book.hold("run-2", now_ms=3 * NOW_MS))
-    assert launch(jobs.drain_and_stop, wait_seconds=0).keys() == {"lanes", "processed_until"}
+    assert launch(jobs.drain_and_stop, wait_seconds=0).keys() == {"processed_until"}

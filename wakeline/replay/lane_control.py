@@ -33,14 +33,15 @@ class LaneControl:
         """Let a lane go on; whether it was paused. Raises ConfigError when there is no such lane."""
         return self.lanes.resume(lane)
 
-    def drain(self, paused_by: str, reason: str, wait_seconds: float) -> list[LanePause]:
-        """Let every lane process what is in the stream up to now and then stand still; returns when all do.
+    def drain(self, paused_by: str, reason: str, wait_seconds: float) -> int:
+        """Let every lane process what is in the stream up to now and then stand still; returns that time when all do.
 
-        The collector goes on taking events. Raises ReplayError when a lane is at work after `wait_seconds` still; it
+        A lane that is paused stays as it is. The collector goes on taking events. Raises ReplayError when a lane is at work after `wait_seconds` still; it
         stops by itself all the same.
         """
         now_ms = self.clock()
-        pauses = self._pause(self.lanes.names(), paused_by, reason, now_ms)
+        at_work = [lane for lane in self.lanes.names() if not self.lanes.is_paused(lane)]
+        self._pause(at_work, paused_by, reason, now_ms)
         while moving := [lane for lane in self.lanes.names() if not self.stands_still(lane)]:
             if self.clock() - now_ms >= wait_seconds * 1000:
                 raise ReplayError(
@@ -48,7 +49,7 @@ class LaneControl:
                     f" {to_iso(now_ms)}; they go on and stop once they have. If no run has them, turn lane_sensor on."
                 )
             self.sleep(_LOOK_SECONDS)
-        return pauses
+        return now_ms
 
     def stands_still(self, lane: str) -> bool:
         """Whether a lane is paused and no run is at work on it any more."""

@@ -70,14 +70,12 @@ def resume_lane(lane: str, by: str | None) -> None:
 def drain(reason: str, wait_seconds: float, by: str | None) -> None:
     """Let all lanes process what is in the stream now, and then stand still, e.g. before an upgrade.
 
-    The collector goes on taking events. Resume each lane afterwards.
+    A lane that is paused stays as it is. The collector goes on taking events. Resume each lane afterwards.
     """
     who = by or getpass.getuser()
     with _control("drain", who, {"reason": reason, "wait_seconds": wait_seconds}) as (control, result):
-        pauses = control.drain(who, reason, wait_seconds)
-        result["lanes"] = len(pauses)
-    until = to_iso(pauses[0].after_ms)
-    click.echo(f"{len(pauses)} lanes have processed what was in the stream at {until}, and stand still.")
+        until = result["processed_until"] = to_iso(control.drain(who, reason, wait_seconds))
+    click.echo(f"The lanes have processed what was in the stream at {until}, and stand still.")
 
 
 @contextmanager
