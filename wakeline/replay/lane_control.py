@@ -36,8 +36,8 @@ class LaneControl:
     def drain(self, paused_by: str, reason: str, wait_seconds: float) -> int:
         """Let every lane process what is in the stream up to now and then stand still; returns that time when all do.
 
-        A lane that is paused stays as it is. The collector goes on taking events. Raises ReplayError when a lane is at work after `wait_seconds` still; it
-        stops by itself all the same.
+        A lane that is paused stays as it is. The collector goes on taking events. Raises ReplayError when a lane is at
+        work after `wait_seconds` still; it stops by itself all the same.
         """
         now_ms = self.clock()
         at_work = [lane for lane in self.lanes.names() if not self.lanes.is_paused(lane)]
