@@ -12,6 +12,7 @@ from support.sending import RecordingEsp
 from support.warehouse import Site, no_warnings
 
 from wakeline.errors import ReplayError
+from wakeline.events import Envelope, encode
 from wakeline.replay.audit import open_audit
 from wakeline.replay.quarantine import Asked, Replayer, open_replayer
 from wakeline.replay.repair import Repair
@@ -85,6 +86,15 @@ def test_cut_off_before_the_mark_it_is_appended_again_and_that_is_a_duplicate(si
     replayer.replay(asked, "run-2")
     site.play([], RecordingEsp())
     assert site.statuses() == {"quarantined": 1, "accepted": 1, "duplicate": 1}
+
+
+def test_bytes_that_are_no_text_stay_what_they_are(site: Site, replayer: Replayer) -> None:
+    with site.micro_batches(RecordingEsp()) as batches:
+        batches.stream.append([("ann", encode(Envelope(NOW_MS, "default", None, b"\xff\x00")))])
+    site.play([], RecordingEsp())
+    [page] = replayer.quarantine.pages("")
+    assert [row.message for row in page] == [b"\xff\x00"]
+    assert replayer.replay(EXECUTE, "run-1")["would_stay"] == {"the message is not JSON": 1}
 
 
 def test_by_the_rules_of_now_what_was_too_large_is_accepted(site: Site, replayer: Replayer) -> None:
