@@ -14,13 +14,13 @@ import pytest
 from support.clocks import DAY_MS, HOUR_MS, NOW_MS
 from support.messages import Message, append, identify, track
 from support.postgres import PostgresServer
-from support.sending import RecordingEsp
+from support.sending import LEASE_MS, RecordingEsp
 from support.warehouse import Site, drained, no_warnings
 
 from wakeline.activation.esp.protocol import Rejected, Unknown
 from wakeline.clock import to_iso
 from wakeline.engines import open_postgres
-from wakeline.errors import ReplayError
+from wakeline.errors import LedgerError, ReplayError
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.replay.audit import open_audit
 from wakeline.replay.requests import open_requests
@@ -193,6 +193,25 @@ def test_a_lane_that_does_not_know_the_campaign_leaves_it_to_the_next_run(site: 
     assert (esp.keys, open_requests(site.engine).waiting()) == ([], {"0": 1})
     site.play([], esp)
     assert len(esp.keys) == 1
+
+
+def test_a_part_that_was_cut_off_is_done_again_and_no_key_is_sent_twice(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    esp = missed_order(site, tmp_path)
+    reactivate(site, EXECUTE)
+    with monkeypatch.context() as patch:
+        patch.setattr("wakeline.replay.requests.SqlReplayRequests.remove", cut_off)
+        with pytest.raises(LedgerError):
+            site.play([], esp)
+    site.clock.now_ms += LEASE_MS
+    assert open_requests(site.engine).waiting() == {"0": 1}
+    site.play([], esp)
+    assert (len(esp.keys), open_requests(site.engine).waiting()) == (1, {})
+
+
+def cut_off(*_: Any) -> None:
+    raise LedgerError("gone")
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
