@@ -221,8 +221,9 @@ def test_no_key_is_sent_twice_beside_lanes_at_work(
     """Two lanes process the same people's new events while the window is activated, twice, by two runs at once."""
     people = [identify(f"login-{number}", user=f"u{number}", email=f"u{number}@example.com") for number in range(40)]
     orders = [order(number, user=f"u{number}") for number in range(40)]
-    busy = on(site, database, request).with_settings(lane={"count": 2, "wakeup_seconds": 0.01})
-    without(busy, tmp_path, "order_confirmation").play([*people, *orders], RecordingEsp())
+    one_lane = on(site, database, request)
+    without(one_lane, tmp_path, "order_confirmation").play([*people, *orders], RecordingEsp())
+    busy = one_lane.with_settings(lane={"count": 2, "wakeup_seconds": 0.01})
     busy.clock.now_ms += 2 * HOUR_MS
     esp, stop, broken, ready = RecordingEsp(), Event(), Event(), Barrier(4)
 
