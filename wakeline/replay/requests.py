@@ -4,6 +4,7 @@ The job that is started by hand sends nothing. It leaves parts in this queue, ea
 between two batches, under their lease, and decide as they always do.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from wakeline.pipeline.lanes_sql import require
 from wakeline.pipeline.triggers import Occurrence
 
 _REQUESTS = "replay_requests"
+_PACKED = ("occurrences", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,10 @@ def _request(row: Mapping[str, Any]) -> Request:
 
 def _packed(one: Request) -> dict[str, bytes]:
     row = _row(one)
-    return {name: orjson.dumps(row[name], default=str) for name in ("occurrences", "failed")}
+    # An item may have 400 KB.
+    return {name: zlib.compress(orjson.dumps(row[name], default=str)) for name in _PACKED}
 
 
 def _unpacked(item: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: item[name] for name in Request.__slots__}
-    return {**row, "occurrences": orjson.loads(row["occurrences"]), "failed": orjson.loads(row["failed"])}
+    return {**row, **{name: orjson.loads(zlib.decompress(row[name])) for name in _PACKED}}
