@@ -107,11 +107,10 @@ def is_next(stack: RunningStack, token: int) -> bool:
 def launch(page: Page, stack: RunningStack, config: dict[str, Any]) -> None:
     """Type the config into the launchpad of the job and launch it; returns on the page of the run."""
     dagster = stack.settings.dagster
-    page.goto(f"http://{dagster.host}:{dagster.port}/locations/wakeline/jobs/reactivate_window")
-    page.get_by_role("tab", name="Launchpad").click()
+    page.goto(f"http://{dagster.host}:{dagster.port}/locations/wakeline/jobs/reactivate_window/playground")
     editor = page.locator(".CodeMirror").first
     editor.click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(json.dumps({"ops": {"reactivate": {"config": config}}}))
-    page.get_by_role("button", name="Launch run").click()
+    page.get_by_role("button", name="Launch Run").click()
     page.wait_for_url("**/runs/**", timeout=RUN_MS)
