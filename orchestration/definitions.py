@@ -7,7 +7,10 @@ from orchestration.campaigns import pause_campaign, resume_campaign
 from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
+from orchestration.lane_checks import no_lane_is_paused
+from orchestration.lane_jobs import drain_and_stop, pause_lane, resume_lane
 from orchestration.rebuilding import rebuild_profiles
+from orchestration.replay_jobs import reactivate_window, replay_quarantine, reset_lane
 from orchestration.resident import resident_lane
 from orchestration.sla_checks import build_sla_checks
 from orchestration.stream_checks import stream_can_be_read
@@ -23,7 +26,7 @@ from sensors.sla import sla_sensor
 def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*streaming_specs(), build_dbt_assets(), archive],
-        asset_checks=[stream_can_be_read, build_deliverability_checks(), build_sla_checks()],
+        asset_checks=[stream_can_be_read, no_lane_is_paused, build_deliverability_checks(), build_sla_checks()],
         jobs=[
             resident_lane,
             batch_models,
@@ -34,6 +37,12 @@ def definitions() -> dg.Definitions:
             pause_campaign,
             resume_campaign,
             rebuild_profiles,
+            pause_lane,
+            resume_lane,
+            drain_and_stop,
+            reactivate_window,
+            replay_quarantine,
+            reset_lane,
         ],
         schedules=[archive_schedule],
         sensors=[lane_sensor, batch_models_sensor, deliverability_sensor, sla_sensor, *build_alert_sensors()],

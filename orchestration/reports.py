@@ -59,7 +59,7 @@ def materializations(report: Report, streamed_models: Sequence[str]) -> Iterator
 
 def deployed_views(models: LiveModels) -> Iterator[dg.AssetMaterialization]:
     """Said once per run: views hold no rows, what can change of them is their definition."""
-    for model in (models.candidates, models.contacts, *models.triggers):
+    for model in (models.candidates, models.contacts, models.looks, *models.triggers):
         yield dg.AssetMaterialization(model.name, metadata={"definition_hash": model.definition_hash})
     for name in MERGED_VIEWS:
         yield dg.AssetMaterialization(name)

@@ -20,13 +20,18 @@ class _LazyGroup(click.Group):
 
     _modules = {  # noqa: RUF012 - a constant
         "alerts": "wakeline.alerts.cli",
+        "audit": "wakeline.replay.audit_cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
+        "drain": "wakeline.replay.lanes_cli",
+        "lanes": "wakeline.replay.lanes_cli",
         "pause": "wakeline.campaigns_cli",
+        "pause-lane": "wakeline.replay.lanes_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
         "rebuild": "wakeline.replay.rebuild_cli",
         "resume": "wakeline.campaigns_cli",
+        "resume-lane": "wakeline.replay.lanes_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
         "silence": "wakeline.alerts.cli",

@@ -33,6 +33,7 @@ from wakeline.activation.links import host_of
 from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.replay.settings import ReplaySettings
 from wakeline.section import Section
 from wakeline.sla.settings import SlaSettings
 
@@ -400,6 +401,7 @@ class Settings(BaseSettings):
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
     sla: SlaSettings = SlaSettings()
+    replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
     alerts: AlertSettings = AlertSettings()
