@@ -9,7 +9,7 @@ from clickhouse_connect.driver.client import Client
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from orchestration.configuration import settings
+from orchestration.configuration import KIND_TAG, settings
 from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
@@ -80,6 +80,7 @@ def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resourc
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "archive"},
     description="Restores landing, and all that follows from it, from the archive: first as a dry run, then for real."
     " Sends nothing and moves no offset.",
 )
@@ -92,6 +93,7 @@ archive_hours = dg.define_asset_job(
     selection=dg.AssetSelection.assets(ARCHIVE),
     description="Writes the hours of landing that the archive does not have yet, or not all of.",
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "archive"},
 )
 
 archive_schedule = dg.ScheduleDefinition(

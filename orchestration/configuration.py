@@ -12,6 +12,9 @@ from wakeline.pipeline.triggers import LiveModels, load_live_models
 from wakeline.settings import Settings, load_settings
 from wakeline.warehouse.manifest import target_dir
 
+#: What a run is about, to filter runs by: stream, models, archive, campaign or maintenance.
+KIND_TAG = "wakeline/kind"
+
 
 @cache
 def settings() -> Settings:

@@ -9,6 +9,8 @@ from wakeline.activation.campaigns import Campaign
 
 EVENT_STREAM = dg.AssetKey("event_stream")
 SENDS = dg.AssetKey("sends")
+#: The copy of the ledger in ClickHouse, a dbt model.
+MIRROR = dg.AssetKey(["analytics", "sends"])
 
 _TEAM = "data-engineering@example.com"
 

@@ -16,14 +16,14 @@ from wakeline.pipeline.microbatch import BatchResult
 from wakeline.pipeline.reporting import Report
 
 with no_warnings():
-    from orchestration.reports import materializations
+    from orchestration.reports import figures, states
 
 
 def numbers(report: Report) -> dict[str, dict[str, Any]]:
     """Asset -> its metadata, as Dagster gets them."""
     return {
         event.asset_key.to_user_string(): {name: value.value for name, value in event.metadata.items()}
-        for event in materializations(report, ())
+        for event in (*states(report, ()), *figures(report, 0.0))
     }
 
 

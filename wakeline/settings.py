@@ -264,7 +264,14 @@ class LaneSettings(Section):
         10.0, gt=0, description="A run that has not renewed its lease for this long is replaced."
     )
     run_minutes: float = Field(30.0, gt=0, description="A resident run hands over to a successor after this long.")
-    report_seconds: float = Field(15.0, gt=0, description="Shortest pause between two reports of an asset to Dagster.")
+    report_seconds: float = Field(
+        60.0, gt=0, description="Shortest pause between two reports of `landing` and of `sends` to Dagster."
+    )
+    states_report_seconds: float = Field(
+        180.0,
+        gt=0,
+        description="The same of all other assets, which are many; keep it below the windows of their freshness.",
+    )
 
 
 class ActivationSettings(Section):
