@@ -9,7 +9,9 @@ from clickhouse_connect.driver.client import Client
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
+from orchestration.columns import archive_columns
 from orchestration.configuration import KIND_TAG, settings
+from orchestration.streaming import TEAM
 from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
@@ -54,6 +56,7 @@ def s3_resource() -> S3Resource:
     deps=[dg.AssetKey("landing")],
     group_name="archive",
     kinds={"parquet"},
+    owners=[TEAM],
     description="Every received event as Parquet, one file for each hour of the stream; again when rows come late.",
 )
 def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Resource) -> dg.MaterializeResult[None]:
@@ -68,6 +71,11 @@ def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Reso
         written = list(write_hours(client, store, leases, first_ms, end_ms, context.log.info))
     rows, size = sum(one.rows for one in written), sum(one.size for one in written)
     return dg.MaterializeResult(metadata={"hours": len(written), "rows": rows, "bytes": size, "archive": str(store)})
+
+
+def described_archive() -> dg.AssetsDefinition:
+    """The asset with its columns, which are those that were deployed."""
+    return archive.map_asset_specs(lambda spec: spec.merge_attributes(metadata=archive_columns()))
 
 
 @dg.op(description="Inserts what the archive has of some hours and landing lacks, or only says how much that is.")

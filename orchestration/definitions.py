@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.archive import archive, archive_hours, archive_schedule, restore_hours, s3_resource
+from orchestration.archive import archive_hours, archive_schedule, described_archive, restore_hours, s3_resource
 from orchestration.campaigns import pause_campaign, resume_campaign
 from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
@@ -18,7 +18,7 @@ from sensors.lanes import lane_sensor
 @dg.definitions
 def definitions() -> dg.Definitions:
     return dg.Definitions(
-        assets=[*streaming_specs(), build_dbt_assets(), archive],
+        assets=[*streaming_specs(), build_dbt_assets(), described_archive()],
         asset_checks=[stream_can_be_read, build_deliverability_checks()],
         jobs=[
             resident_lane,

@@ -368,6 +368,12 @@ class DagsterSettings(Section):
     port: int = Field(8230, description="Port of the Dagster web server.")
     code_port: int = Field(8231, description="Port of the code location server.")
     batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
+    storage_url: str = Field(
+        "",
+        repr=False,
+        description="Postgres for Dagster's runs, events and schedules: `postgresql://USER@HOST/DATABASE`, a database of"
+        " its own; what it leaves out is taken from PGPASSWORD and the like. Empty: SQLite files in `data_dir`.",
+    )
 
 
 class Settings(BaseSettings):

@@ -11,6 +11,7 @@ from wakeline.warehouse.client import FAULTS, connect, first_line
 from wakeline.warehouse.dbt import require_success, run_dbt
 from wakeline.warehouse.evaluation import describe
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.lineage import write_column_lineage
 
 
 def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
@@ -22,6 +23,8 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
     _create_database(settings)
     say("dbt models")
     require_success(run_dbt(settings, ["run"]), "create the models")
+    for model, why in write_column_lineage(settings).items():
+        say(f"{model} has no column lineage, as its SQL cannot be read: {why}")
     say("live SQL")
     require_success(run_dbt(settings, ["compile", "--select", "tag:live"], evaluation="live"), "compile the triggers")
     say("trigger contracts")
