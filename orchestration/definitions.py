@@ -8,6 +8,7 @@ from orchestration.dbt_models import build_dbt_assets, dbt_resource
 from orchestration.deliverability_checks import build_deliverability_checks
 from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_models
 from orchestration.resident import resident_lane
+from orchestration.retention import clean_up, clean_up_schedule
 from orchestration.stream_checks import stream_can_be_read
 from orchestration.streaming import streaming_specs
 from sensors.batch_models import batch_models_sensor
@@ -29,8 +30,9 @@ def definitions() -> dg.Definitions:
             restore_hours,
             pause_campaign,
             resume_campaign,
+            clean_up,
         ],
-        schedules=[archive_schedule],
+        schedules=[archive_schedule, clean_up_schedule],
         sensors=[lane_sensor, batch_models_sensor, deliverability_sensor],
         resources={"dbt": dbt_resource(), "s3": s3_resource()},
     )

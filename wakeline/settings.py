@@ -31,6 +31,7 @@ from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.retention.settings import RetentionSettings
 from wakeline.section import Section
 
 #: The source of `collector.write_key`.
@@ -371,8 +372,8 @@ class DagsterSettings(Section):
     storage_url: str = Field(
         "",
         repr=False,
-        description="Postgres for Dagster's runs, events and schedules: `postgresql://USER@HOST/DATABASE`, a database of"
-        " its own; what it leaves out is taken from PGPASSWORD and the like. Empty: SQLite files in `data_dir`.",
+        description="Postgres for Dagster's runs, events and schedules: `postgresql://USER@HOST/DATABASE`, a database"
+        " of its own; what it leaves out is taken from PGPASSWORD and the like. Empty: SQLite files in `data_dir`.",
     )
 
 
@@ -406,6 +407,7 @@ class Settings(BaseSettings):
     activation: ActivationSettings = ActivationSettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
+    retention: RetentionSettings = RetentionSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
     )
@@ -428,6 +430,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"activation.esp names '{name}'; add a table [esp.{name}] or correct the name")
             if names.count(name) > 1:
                 raise ValueError(f"activation.esp names '{name}' twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _ledger_can_forget(self) -> Self:
+        if self.retention.sends_days and self.ledger.kind == "dynamodb":
+            raise ValueError("retention.sends_days is for a ledger on SQLite or Postgres; on DynamoDB set it to 0")
         return self
 
     @property

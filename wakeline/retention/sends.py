@@ -53,9 +53,10 @@ def forget_sends(
 def copied_sends(client: Client, keys: Sequence[str]) -> dict[str, int]:
     """Key -> time of the last change, of those that ClickHouse has. Raises WarehouseError."""
     try:
-        return dict(client.query(_COPIED, {"keys": list(keys)}).result_rows)
+        rows = client.query(_COPIED, {"keys": list(keys)}).result_rows
     except FAULTS as error:
         raise WarehouseError(f"ClickHouse did not answer about sends: {first_line(error)}") from error
+    return {str(key): int(changed_at_ms) for key, changed_at_ms in rows}
 
 
 def require_long_enough(sends_days: float, rules: Iterable[Rules]) -> None:

@@ -18,7 +18,9 @@ class RetentionSettings(Section):
         7.0, gt=0, description="Dagster: ended runs of `resident_lane`, and with them the time series of its reports."
     )
     checks_days: float = Field(
-        30.0, gt=0, description="Dagster: results of asset checks, and events without a run; the latest of each is kept."
+        30.0,
+        gt=0,
+        description="Dagster: results of asset checks, and events without a run; the latest of each is kept.",
     )
     sends_days: float = Field(
         0.0,
