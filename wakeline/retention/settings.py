@@ -15,7 +15,7 @@ class RetentionSettings(Section):
         30.0, gt=0, description="Dagster: ended runs, with their events and logs. The latest run of an asset is kept."
     )
     resident_runs_days: float = Field(
-        7.0, gt=0, description="Dagster: ended runs of `resident_lane`, and with them the time series of its reports."
+        5.0, gt=0, description="Dagster: ended runs of `resident_lane`, and with them the time series of its reports."
     )
     checks_days: float = Field(
         30.0,

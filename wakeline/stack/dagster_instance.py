@@ -12,7 +12,9 @@ from wakeline.settings import DagsterSettings
 #: configuration to every run as an argument, which anybody on the machine can read.
 STORAGE_VARIABLE = "WAKELINE_DAGSTER__STORAGE_URL"
 
-_DRIVERS = ("postgresql", "postgres")
+# SQLAlchemy's own choice is another driver by now, with which dagster-postgres fails at its first run.
+_DRIVER = "postgresql+psycopg2"
+_NAMES = ("postgresql", "postgres", _DRIVER)
 
 
 def write_instance(project_dir: Path, home: Path, settings: DagsterSettings) -> None:
@@ -34,6 +36,6 @@ def storage_environment(settings: DagsterSettings) -> dict[str, str]:
         url = sa.make_url(settings.storage_url)
     except sa.exc.ArgumentError:
         raise ConfigError("dagster.storage_url is no URL; it begins with postgresql://HOST/DATABASE.") from None
-    if url.drivername not in _DRIVERS:
+    if url.drivername not in _NAMES:
         raise ConfigError(f"dagster.storage_url is one of '{url.drivername}'; it must begin with postgresql://.")
-    return {STORAGE_VARIABLE: url.set(drivername=_DRIVERS[0]).render_as_string(hide_password=False)}
+    return {STORAGE_VARIABLE: url.set(drivername=_DRIVER).render_as_string(hide_password=False)}
