@@ -1,7 +1,6 @@
 """Where Dagster keeps its runs and events: files by default, Postgres when it is asked to, and no password in either."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +61,10 @@ def test_a_second_storage_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def storage_url(postgres: "PostgresServer", monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def storage_url(postgres: "PostgresServer", monkeypatch: pytest.MonkeyPatch) -> str:
     url = postgres.create_database()
     monkeypatch.setenv(STORAGE_VARIABLE, url)  # The stack's own look at the settings.
-    yield url
+    return url
 
 
 @pytest.mark.stack
