@@ -18,18 +18,25 @@ _OF_THE_SETTINGS = ("stream", "schema_version")
 _LANDING = "model.wakeline.landing"
 
 
-def schema(*columns: tuple[str, str, str | None]) -> Metadata:
+def schema(*columns: tuple[str, str, str | None]) -> dg.TableSchema:
     """Columns as (name, type, description)."""
-    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(*column) for column in columns])}
+    return dg.TableSchema([dg.TableColumn(*column) for column in columns])
 
 
-def lineage(sources: Sources) -> Metadata:
-    """The columns that columns are made of."""
+def metadata(columns: dg.TableSchema, sources: Sources) -> Metadata:
+    """Columns and what they are made of.
+
+    The open-source UI shows no column lineage, only Dagster's API has it: so it stands in the descriptions as well.
+    """
     deps = {
-        column: [dg.TableColumnDep(asset_key=key, column_name=name) for key, name in of]
-        for column, of in sources.items()
+        name: [dg.TableColumnDep(asset_key=key, column_name=of) for key, of in made_of]
+        for name, made_of in sources.items()
     }
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+    described = [dg.TableColumn(one.name, one.type, _description(one, deps)) for one in columns.columns]
+    return {
+        "dagster/column_schema": dg.TableSchema(described),
+        **({"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)} if deps else {}),
+    }
 
 
 def sends_columns() -> Sequence[tuple[str, str, str | None]]:
@@ -55,10 +62,16 @@ def archive_columns() -> Metadata:
     """A file of the archive has the columns of landing."""
     columns = manifest()["nodes"][_LANDING]["columns"]
     described = schema(*((name, one["data_type"], one["description"]) for name, one in columns.items()))
-    return {**described, **lineage({name: [(dg.AssetKey("landing"), name)] for name in columns})}
+    return metadata(described, {name: [(dg.AssetKey("landing"), name)] for name in columns})
 
 
 def model_sources(unique_id: str, key_of: Mapping[str, dg.AssetKey]) -> Sources:
     """What the deployment has read from the SQL of a model."""
     found = column_lineage().get(unique_id, {})
     return {column: [(key_of[model], name) for model, name in of] for column, of in found.items()}
+
+
+def _description(column: dg.TableColumn, deps: Mapping[str, Sequence[dg.TableColumnDep]]) -> str | None:
+    names = (f"`{dep.asset_key.to_user_string()}.{dep.column_name}`" for dep in deps.get(column.name, ()))
+    made_of = ", ".join(names)
+    return " ".join(filter(None, (column.description, made_of and f"From {made_of}."))) or None

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from orchestration.check_descriptions import test_description
-from orchestration.columns import Sources, landing_sources, lineage, mirror_sources, model_sources
+from orchestration.columns import Sources, landing_sources, metadata, mirror_sources, model_sources
 from orchestration.configuration import dbt_project, settings
 from orchestration.streaming import EVENT_STREAM, SENDS
 from wakeline.warehouse.manifest import dbt_environment, dbt_variables
@@ -39,7 +39,7 @@ class WakelineTranslator(DagsterDbtTranslator):
             owners=_owners(manifest, node) or spec.owners,
             kinds={"clickhouse", "dbt", *_materialization_kind(node)},
             freshness_policy=_freshness(node),
-        ).merge_attributes(metadata=lineage(self._sources(manifest, unique_id)))
+        ).merge_attributes(metadata=metadata(_schema(spec), self._sources(manifest, unique_id)))
 
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
@@ -56,6 +56,11 @@ class WakelineTranslator(DagsterDbtTranslator):
             sources_of, written_from = written_by_the_pipeline[name]
             return sources_of(columns, written_from)
         return model_sources(unique_id, {id_: self.get_asset_key(node) for id_, node in manifest["nodes"].items()})
+
+
+def _schema(spec: dg.AssetSpec) -> dg.TableSchema:
+    found: dg.TableSchema = spec.metadata.get("dagster/column_schema") or dg.TableSchema([])
+    return found
 
 
 def _owners(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[str]:

@@ -80,16 +80,21 @@ def story(report: Report, warnings: Warnings, ended: str) -> Metadata:
     sends = Counter[str]()
     for (_, state, _), count in report.sends.items():
         sends[state] += count
-    return {
+    # Dagster's page shows the first seven, the rest at a click.
+    told = {
         "ended": ended,
+        "last_warning": warnings.last or "none",
         "batches": report.batches,
         "received": report.rows,
+        "quarantined": report.statuses["quarantined"],
+        SENT: sends[SENT],
+        SKIPPED: sends[SKIPPED],
+    }
+    counted = {
         **{status: report.statuses[status] for status in _STATUSES},
         **{state: sends[state] for state in _STATES},
-        "events_per_second": report.events_per_second,
-        "warnings": warnings.count,
-        "last_warning": warnings.last or "none",
     }
+    return {**told, **counted, "events_per_second": report.events_per_second, "warnings": warnings.count}
 
 
 def _stream(report: Report) -> Metadata:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.columns import Sources, lineage, schema, sends_columns
+from orchestration.columns import Sources, metadata, schema, sends_columns
 from orchestration.configuration import campaigns, settings
 from wakeline.activation.campaigns import Campaign
 
@@ -38,12 +38,15 @@ def _event_stream() -> dg.AssetSpec:
         metadata={
             "stream": settings().stream.name,
             "partitions": settings().stream.partitions,
-            **schema(
-                ("partition", "UInt16", "Partition of the profile key"),
-                ("offset", "UInt64", "Dense position in the partition"),
-                ("appended_at", "DateTime64(3)", "When it was appended"),
-                ("key", "String", "Profile key the stream is partitioned by"),
-                ("value", "String", "Envelope: arrival header and the raw Segment message"),
+            **metadata(
+                schema(
+                    ("partition", "UInt16", "Partition of the profile key"),
+                    ("offset", "UInt64", "Dense position in the partition"),
+                    ("appended_at", "DateTime64(3)", "When it was appended"),
+                    ("key", "String", "Profile key the stream is partitioned by"),
+                    ("value", "String", "Envelope: arrival header and the raw Segment message"),
+                ),
+                {},
             ),
         },
     )
@@ -61,13 +64,15 @@ def _campaign(campaign: Campaign) -> dg.AssetSpec:
         metadata={
             "class": campaign.kind,
             "definition_hash": campaign.definition_hash,
-            **schema(
-                ("idempotency_key", "String", "Hash of campaign, profile and occurrence"),
-                ("profile_id", "String", "Whom it is for"),
-                ("occurrence_key", "String", "The business fact that it is about"),
-                ("decision", "String", "claimed, or the reason code of the gate that said no"),
+            **metadata(
+                schema(
+                    ("idempotency_key", "String", "Hash of campaign, profile and occurrence"),
+                    ("profile_id", "String", "Whom it is for"),
+                    ("occurrence_key", "String", "The business fact that it is about"),
+                    ("decision", "String", "claimed, or the reason code of the gate that said no"),
+                ),
+                _campaign_sources(dg.AssetKey(campaign.trigger)),
             ),
-            **lineage(_campaign_sources(dg.AssetKey(campaign.trigger))),
         },
     )
 
@@ -83,7 +88,7 @@ def _sends() -> dg.AssetSpec:
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)
         ),
-        metadata={**schema(*sends_columns()), **lineage(_sends_sources())},
+        metadata=metadata(schema(*sends_columns()), _sends_sources()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where Dagster keeps its runs and events: files by default, Postgres when it is asked to, and no password in either."""
+"""Where Dagster keeps its runs and events: files by default, Postgres when asked to, and no password in either."""
 
 import os
 from pathlib import Path
