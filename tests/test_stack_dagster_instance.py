@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 import yaml
+from support.ports import free_ports
 from support.stack import PROJECT_DIR, RunningStack
 
 from wakeline.errors import ConfigError
 from wakeline.settings import DagsterSettings
-from wakeline.stack.dagster_instance import STORAGE_VARIABLE, storage_environment, write_instance
+from wakeline.stack.dagster_instance import STORAGE_VARIABLE, require_storage, storage_environment, write_instance
 
 if TYPE_CHECKING:
     from support.postgres import PostgresServer
@@ -48,6 +49,14 @@ def test_another_url_is_an_error_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(ConfigError, match=r"dagster\.storage_url is .*postgresql://") as error:
         storage_environment(DagsterSettings(storage_url=url))
     assert "p%40ss" not in str(error.value)
+
+
+def test_a_server_that_is_not_there_is_said_in_a_sentence_without_the_password() -> None:
+    [port] = free_ports(1)
+    settings = DagsterSettings(storage_url=f"postgresql://dagster:p%40ss-word@127.0.0.1:{port}/dagster")
+    with pytest.raises(ConfigError, match=r"^Postgres of dagster\.storage_url cannot be used: .*refused\.$") as error:
+        require_storage(settings)
+    assert "ss-word" not in str(error.value)
 
 
 def test_the_url_is_not_shown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 import yaml
 
@@ -14,6 +15,7 @@ STORAGE_VARIABLE = "WAKELINE_DAGSTER__STORAGE_URL"
 
 # SQLAlchemy's own choice is another driver by now, with which dagster-postgres fails at its first run.
 _DRIVER = "postgresql+psycopg2"
+_CONNECT_SECONDS = 5
 _NAMES = ("postgresql", "postgres", _DRIVER)
 
 
@@ -32,10 +34,26 @@ def storage_environment(settings: DagsterSettings) -> dict[str, str]:
     """What Dagster's processes need in their environment. Raises ConfigError for a URL of something else."""
     if not settings.storage_url:
         return {}
+    return {STORAGE_VARIABLE: _url(settings).set(drivername=_DRIVER).render_as_string(hide_password=False)}
+
+
+def require_storage(settings: DagsterSettings) -> None:
+    """Raises ConfigError when Postgres cannot be used, and says why: Dagster only says that it gave up."""
+    if not settings.storage_url:
+        return
+    url = _url(settings).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        psycopg.connect(url, connect_timeout=_CONNECT_SECONDS).close()
+    except psycopg.Error as error:
+        said = str(error).partition("\n")[0].rstrip(".?")
+        raise ConfigError(f"Postgres of dagster.storage_url cannot be used: {said}.") from error
+
+
+def _url(settings: DagsterSettings) -> sa.URL:
     try:
         url = sa.make_url(settings.storage_url)
     except sa.exc.ArgumentError:
         raise ConfigError("dagster.storage_url is no URL; it begins with postgresql://HOST/DATABASE.") from None
     if url.drivername not in _NAMES:
         raise ConfigError(f"dagster.storage_url is one of '{url.drivername}'; it must begin with postgresql://.")
-    return {STORAGE_VARIABLE: url.set(drivername=_DRIVER).render_as_string(hide_password=False)}
+    return url

@@ -20,7 +20,7 @@ from wakeline.errors import StreamError, WakelineError
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.settings import Settings
-from wakeline.stack.dagster_instance import storage_environment, write_instance
+from wakeline.stack.dagster_instance import require_storage, storage_environment, write_instance
 from wakeline.stack.programs import dagster_home, log_path, socket_path, supervisor_config
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -54,6 +54,7 @@ class Stack:
         A stream that cannot be read is said and not waited for: all else runs without it, and shows what is wrong.
         """
         self._check_ports()
+        require_storage(self._settings.dagster)
         self._start_supervisor()
         self._say("warehouse")
         self._await("warehouse", self._warehouse_answers)
