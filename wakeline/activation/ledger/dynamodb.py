@@ -149,7 +149,7 @@ class DynamoLedger:
 
         Each as if it were the only one: a cap that the sends reach together is not seen.
         """
-        moment = Moment(now_ms, None, self.pauses())
+        moment = Moment(now_ms, FRESH, self.pauses())
         tasks = [_new(one, _NO_LEASE, "", {}, now_ms, one.key in failed) for one in intended]
         return [decided for part in _of_different_people(tasks) for decided in self._prepared(part, moment)[0]]
 

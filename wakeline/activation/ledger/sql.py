@@ -179,7 +179,7 @@ class SqlLedger:
         told = []
         with self._engine.connect() as connection:
             lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
-            moment = _Moment(now_ms, None, _pauses(connection))
+            moment = _Moment(now_ms, FRESH, _pauses(connection))
             for one in intended:
                 if one.key not in failed and _is_taken(connection, one):
                     continue
