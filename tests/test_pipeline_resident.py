@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from support.clocks import MINUTE_MS, NOW_MS, Hand
+from support.clocks import MINUTE_MS, NOW_MS, SECOND_MS, Hand
 from support.messages import rows, track
 from support.sending import LANE, LEASE_MS, Book
 
 from wakeline.errors import LeaseLostError, LedgerError, StreamError, WarehouseError
-from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.pipeline.lanes import LanePause, LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.pipeline.resident import Resident
 from wakeline.pipeline.supervision import Run, supervise
@@ -31,6 +31,7 @@ class Script:
     steps: list[Step] = field(default_factory=list)
     recoveries: list[Step] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    read_until_ms: int = NOW_MS
 
     def step(self, lease: Lease) -> BatchResult | None:
         self.asked.append("step")
@@ -353,6 +354,28 @@ def test_the_ledger_may_go_away_while_a_run_holds_the_lane(
     script.steps = [lambda: failing(world, monkeypatch, "state", times=1)]
     assert world.run() == "its time is over"
     assert script.asked.count("recover") == 2
+
+
+def test_a_run_whose_lane_is_paused_ends_after_its_batch_and_none_takes_the_lane(world: World, script: Script) -> None:
+    script.steps = [WORK, lambda: paused(world, after_ms=0), WORK]
+    assert world.run() == "paused by ann: an upgrade"
+    assert (script.asked, world.reported) == (["recover", "step", "step"], [WORK])
+    assert world.run("run-2") == "the lane is paused"
+    assert world.lanes.state(LANE).holder == ""
+
+
+def test_a_run_that_drains_goes_on_until_it_has_read_what_was_there(world: World, script: Script) -> None:
+    paused(world, after_ms=NOW_MS + 7)
+    script.steps = [WORK, WORK, lambda: setattr(script, "read_until_ms", NOW_MS + 7), WORK]
+    assert world.run() == "paused by ann: an upgrade"
+    assert world.reported[:2] == [WORK, WORK]
+    assert world.lanes.is_paused(LANE)
+    assert world.run("run-2") == "the lane is paused"
+
+
+def paused(world: World, after_ms: int) -> None:
+    world.lanes.pause(LanePause(LANE, "ann", "an upgrade", world.clock(), after_ms))
+    world.clock.now_ms += SECOND_MS
 
 
 def test_any_other_error_fails_the_run_and_frees_the_lane(world: World, script: Script) -> None:

@@ -5,15 +5,17 @@ read has the revision still.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
-from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, put, update
+from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, delete, put, update
 from wakeline.errors import LedgerError
 from wakeline.pipeline.lanes import (
     NO_LANES,
     NOBODY,
+    LanePause,
     LaneState,
     LaneStore,
     Lease,
@@ -27,6 +29,7 @@ from wakeline.pipeline.lanes import (
 
 LANES = "lanes"
 _LANE = "lane#"
+_PAUSES = "lane_pauses"
 _LAYOUT: Key = (LANES, "layout")
 _ATTEMPTS = 50
 #: Of a transaction there must be room for the lane's own item.
@@ -71,8 +74,7 @@ class DynamoLaneStore(LaneStore):
         row = _row(found[lane_key(lane)])
         return LaneState(**{name: row[name] for name in LaneState.__slots__})
 
-    def acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        self._require_lane(lane)
+    def _acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         for failures in range(_ATTEMPTS):
             layout = self._table.get([_LAYOUT]).get(_LAYOUT, {}).get("revision")
             rows = self._rows()
@@ -113,6 +115,22 @@ class DynamoLaneStore(LaneStore):
             except ChangedError:
                 self._table.pause(failures)
         raise LedgerError(f"The lease '{name}' changes hands again and again.")
+
+    def pause(self, pause: LanePause) -> None:
+        self.require_lane(pause.lane)
+        self._table.write([put((_PAUSES, pause.lane), asdict(pause))])
+
+    def resume(self, lane: str) -> bool:
+        self.require_lane(lane)
+        try:
+            self._table.write([delete((_PAUSES, lane), {"lane": lane})])
+        except ChangedError:
+            return False
+        return True
+
+    def pauses(self) -> dict[str, LanePause]:
+        items = self._table.query(_PAUSES)
+        return {item["lane"]: LanePause(**{name: item[name] for name in LanePause.__slots__}) for item in items}
 
     def _laid_out(self, rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
         """The rows as they must be; where their number has changed nobody holds a lane of the old one any more."""

@@ -1,16 +1,18 @@
 """Lanes in a SQL database: each call is one transaction that begins with the lane's row."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from wakeline.database import lanes, offsets, partition_starts, streams
+from wakeline.database import lane_pauses, lanes, offsets, partition_starts, streams
 from wakeline.engines import insert, lock_lanes
 from wakeline.pipeline.lanes import (
     NO_LANES,
     NOBODY,
+    LanePause,
     LaneState,
     LaneStore,
     Lease,
@@ -37,8 +39,7 @@ class SqlLaneStore(LaneStore):
             return NOBODY
         return LaneState(**{name: row[name] for name in LaneState.__slots__})
 
-    def acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        self._require_lane(lane)
+    def _acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         with self._engine.begin() as connection:
             lock_lanes(connection)
             rows = _locked_rows(connection)
@@ -55,6 +56,23 @@ class SqlLaneStore(LaneStore):
             if is_alive(dict(row), now_ms):
                 return None
             return self._give(connection, name, holder, now_ms, lease_ms)
+
+    def pause(self, pause: LanePause) -> None:
+        self.require_lane(pause.lane)
+        row = asdict(pause)
+        with self._engine.begin() as connection:
+            statement = insert(connection, lane_pauses).values(row)
+            connection.execute(statement.on_conflict_do_update(index_elements=["lane"], set_=row))
+
+    def resume(self, lane: str) -> bool:
+        self.require_lane(lane)
+        with self._engine.begin() as connection:
+            return connection.execute(sa.delete(lane_pauses).where(lane_pauses.c.lane == lane)).rowcount > 0
+
+    def pauses(self) -> dict[str, LanePause]:
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(lane_pauses)).mappings()
+            return {row["lane"]: LanePause(**row) for row in rows}
 
     def _give(self, connection: Connection, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease:
         given = {

@@ -18,6 +18,8 @@ from wakeline.settings import LaneSettings
 SUCCESSOR_ALIVE_MS = 3_000
 #: A warehouse or ledger that fails for this long without a break fails the run, so that it shows as failed.
 _GIVE_UP_MS = 60_000
+#: A pause of the lane is looked for so often.
+_PAUSE_LOOK_MS = 500
 _WARM_UP_PAUSE_SECONDS = 0.02
 _FAULT_PAUSE_SECONDS = 0.5
 #: How often a holder looks whether all lanes are to stand still.
@@ -47,9 +49,10 @@ class Resident:
     _renewed_ms: int = field(default=0, init=False)
     _began_ms: int = field(default=0, init=False)
     _looked_for_standstill_ms: int = field(default=0, init=False)
+    _looked_for_pause_ms: int = field(default=0, init=False)
 
     def run(self) -> str:
-        """Process until handed over, stopped, or at the end of the run's time; returns which of them it was.
+        """Process until handed over, paused, stopped, or at the end of the run's time; returns which it was.
 
         While somebody lets all lanes stand still it has given the lane back, and takes it again afterwards.
         """
@@ -57,6 +60,8 @@ class Resident:
             ended = self._hold_and_release(lease)
             if ended != _STANDS_STILL:
                 return ended
+        if not self.should_stop():
+            return "the lane is paused"
         return "stopped while the lanes stood still" if self._began_ms else "stopped before it was its turn"
 
     def _hold_and_release(self, lease: Lease) -> str:
@@ -80,6 +85,8 @@ class Resident:
             try:
                 if lease := self._ask_for_lease():
                     return lease
+                if self._pause_is_worth_a_look() and self.lanes.is_paused(self.lane):
+                    return None
                 answered_ms = self.clock()
             except LedgerError as fault:
                 if self.clock() - answered_ms > _GIVE_UP_MS:
@@ -106,7 +113,7 @@ class Resident:
         self._until_recovered(lease)
         while True:
             try:
-                ended = self._end_reason(self._began_ms)
+                ended = self._pause_reason(lease) or self._end_reason(self._began_ms)
                 if ended is not None:
                     return ended
                 self._step_or_pause(lease)
@@ -147,6 +154,22 @@ class Resident:
             return False
         self._looked_for_standstill_ms = now_ms
         return self.lanes.stand_still(now_ms)
+
+    def _pause_reason(self, lease: Lease) -> str | None:
+        """Why the lane stands still from now on, if it does; that it has read what it was to read before is noted."""
+        pause = self.lanes.pauses().get(self.lane) if self._pause_is_worth_a_look() else None
+        if pause is None or (pause.after_ms and pause.after_ms > self.batches.read_until_ms):
+            return None
+        if pause.after_ms:
+            self.lanes.note_read(lease, self.batches.read_until_ms)
+        return f"paused by {pause.paused_by}: {pause.reason}"
+
+    def _pause_is_worth_a_look(self) -> bool:
+        now_ms = self.clock()
+        if now_ms - self._looked_for_pause_ms < _PAUSE_LOOK_MS:
+            return False
+        self._looked_for_pause_ms = now_ms
+        return True
 
     def _step(self, lease: Lease) -> bool:
         """One micro-batch; whether there was anything to do."""
