@@ -70,8 +70,9 @@ class RebuildResult:
     standstill_ms: int = 0
 
     def counts(self) -> dict[str, Any]:
-        """All of it, for an audit row."""
-        return asdict(self)
+        """All of it in plain values, for an audit row."""
+        plain = asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
 @dataclass
