@@ -24,7 +24,8 @@ _DIGEST = """
     SELECT stream, partition, count(), groupBitXor(sipHash64(offset)) FROM landing WHERE {within}
     GROUP BY stream, partition
 """
-# Ids of heartbeats are not remembered. Both are written by the same insert, and of the lanes' own stream only what is committed is compared.
+# Ids of heartbeats are not remembered. Both tables are written by the same insert, and of the lanes' own stream only
+# what is committed is compared.
 _FORGOTTEN = """
     WITH (
         SELECT count() FROM landing
