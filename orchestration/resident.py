@@ -12,10 +12,11 @@ from orchestration.configuration import live_models, settings
 from orchestration.mirroring import mirroring
 from orchestration.reports import deployed_views, materializations
 from wakeline.clock import system_clock
+from wakeline.metrics.lanes import EspMetrics, LaneMetrics, counting
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.lanes import FIRST_LANE
-from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.pipeline.reporting import ReportBuffer
 from wakeline.pipeline.resident import Resident
 from wakeline.pipeline.retention import retain
@@ -43,8 +44,21 @@ STREAMED_MODELS = (
 def process_lane(context: dg.OpExecutionContext) -> None:
     parent, lane = os.getppid(), context.run.tags.get(LANE_TAG, FIRST_LANE)
     lease_ms = round(settings().lane.lease_seconds * 1000)
-    with stop_requests() as stop_requested, open_micro_batches(settings(), system_clock) as batches:
-        buffer = ReportBuffer()
+    with (
+        stop_requests() as stop_requested,
+        counting(settings().lane_metrics_dir),
+        open_micro_batches(settings(), system_clock, EspMetrics().answered) as batches,
+    ):
+        buffer, metrics = ReportBuffer(), LaneMetrics(lane)
+
+        def report(result: BatchResult) -> None:
+            buffer.add(result)
+            metrics.add(result, system_clock() / 1000)
+
+        def warn(sentence: str) -> None:
+            metrics.fault()
+            context.log.warning(sentence)
+
         resident = Resident(
             lane=lane,
             holder=context.run_id,
@@ -55,8 +69,8 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             sleep=time.sleep,
             # A run whose code server died can no longer be cancelled: it must not go on as an orphan.
             should_stop=lambda: stop_requested() or os.getppid() != parent,
-            report=buffer.add,
-            warn=context.log.warning,
+            report=report,
+            warn=warn,
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
         with _reporting(context, buffer, batches, lane):

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from support.clocks import NOW_MS
+from support.clocks import DAY_MS, NOW_MS
 from support.ledgers import BACKENDS, SQL_BACKENDS, OpenBook, books
 from support.sending import LANE, LEASE_MS, Book, granted, intended
 
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.database import lanes
-from wakeline.errors import ConfigError, LeaseLostError, StreamError
+from wakeline.errors import ConfigError, LanesHeldError, LeaseLostError, StreamError
 from wakeline.pipeline.lanes import ARCHIVE, LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
@@ -388,3 +388,24 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_have_come_since(
     again = open_book()
     assert again.hold().fencing_token == 8
     assert "lane" in {column["name"] for column in sa.inspect(again.engine).get_columns("sends")}
+
+
+@pytest.mark.parametrize("open_book", SQL_BACKENDS, indirect=True)
+def test_a_held_lane_begins_no_batch_and_finishes_the_one_under_way(book: Book) -> None:
+    lease = book.hold("run-1")
+    book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
+    book.lanes.hold(NOW_MS + 10)
+    book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS)
+    with pytest.raises(LanesHeldError, match="Lane 0 stands still while a backup is made"):
+        book.lanes.begin(lease, {0: (5, 9)}, NOW_MS + 9, LEASE_MS)
+    assert book.lanes.begun_batches() == []
+    book.lanes.begin(lease, {0: (5, 9)}, NOW_MS + 10, LEASE_MS)
+
+
+@pytest.mark.parametrize("open_book", SQL_BACKENDS, indirect=True)
+def test_a_lane_that_was_lost_is_not_called_held(book: Book) -> None:
+    lease = book.hold("run-1")
+    book.hold("run-2", now_ms=NOW_MS + LEASE_MS)
+    book.lanes.hold(NOW_MS + DAY_MS)
+    with pytest.raises(LeaseLostError):
+        book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)

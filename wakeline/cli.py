@@ -19,11 +19,13 @@ class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
     _modules = {  # noqa: RUF012 - a constant
+        "backup": "wakeline.backup.cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
         "pause": "wakeline.campaigns_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
+        "restore": "wakeline.backup.cli",
         "resume": "wakeline.campaigns_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
@@ -88,6 +90,20 @@ def collector() -> None:
     settings = load_settings()
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     serve(settings, unread_events(settings, system_clock))
+
+
+@cli.command()
+def metrics() -> None:
+    """Serve the metrics of lanes, sends, stream and ledger to Prometheus."""
+    from wakeline.clock import system_clock
+    from wakeline.metrics.program import registry_of
+    from wakeline.metrics.serving import serving
+    from wakeline.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    with serving(registry_of(settings, system_clock), settings.metrics.host, settings.metrics.port, "metrics.port"):
+        until_signalled(lambda: None)
 
 
 @cli.command()

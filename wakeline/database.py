@@ -65,6 +65,13 @@ lanes = sa.Table(
         comment="Whatever was appended to the lane's partitions until then has been read",
     ),
     sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
+    sa.Column(
+        "held_until_ms",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="A backup lets no batch begin before then",
+    ),
 )
 
 #: The stream that offsets belong to: another identity under the same name is another stream.

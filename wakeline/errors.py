@@ -39,3 +39,11 @@ class ArchiveError(WakelineError):
 
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""
+
+
+class LanesHeldError(WakelineError):
+    """A backup holds the lanes between two batches, for a moment."""
+
+
+class BackupError(WakelineError):
+    """A backup cannot be made or restored, or something in it is not what was written."""

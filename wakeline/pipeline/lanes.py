@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wakeline.errors import ConfigError, LeaseLostError, StreamError
+from wakeline.errors import ConfigError, LanesHeldError, LeaseLostError, StreamError
 
 #: Offset ranges of one micro-batch: partition -> (first, end), end exclusive.
 Ranges = Mapping[int, tuple[int, int]]
@@ -96,7 +96,17 @@ class LaneStore(ABC):
 
     @abstractmethod
     def begin(self, lease: Lease, ranges: Ranges, now_ms: int, lease_ms: int) -> None:
-        """Record the batch about to be ingested, so that a crash is followed by exactly the same batch."""
+        """Record the batch about to be ingested, so that a crash is followed by exactly the same batch.
+
+        Raises LanesHeldError, with nothing recorded, while lanes are held.
+        """
+
+    @abstractmethod
+    def hold(self, until_ms: int) -> None:
+        """Let no lane begin a batch until then: `begin` raises LanesHeldError. Batches under way are not disturbed.
+
+        Raises ConfigError where the ledger's kind cannot do that.
+        """
 
     @abstractmethod
     def to_redo(self, lease: Lease) -> dict[int, tuple[int, int]]:
@@ -206,6 +216,11 @@ def intent_of(ranges: Ranges) -> dict[str, list[int]]:
 def ranges_of_intent(intent: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
     """Offset ranges that were kept."""
     return {int(partition): (int(first), int(end)) for partition, (first, end) in intent.items()}
+
+
+def lanes_held(lease: Lease) -> LanesHeldError:
+    """What a lane is told that would begin a batch."""
+    return LanesHeldError(f"Lane {lease.lane} stands still while a backup is made.")
 
 
 def lease_lost(lease: Lease) -> LeaseLostError:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, put, update
-from wakeline.errors import LedgerError
+from wakeline.errors import ConfigError, LedgerError
 from wakeline.pipeline.lanes import (
     ARCHIVE,
     NOBODY,
@@ -149,6 +149,12 @@ class DynamoLaneStore(LaneStore):
     def begin(self, lease: Lease, ranges: Ranges, now_ms: int, lease_ms: int) -> None:
         values = {"intent": _json(intent_of(ranges)), "intent_stream": self._stream}
         self._write(lease, {**values, "expires_at_ms": now_ms + lease_ms})
+
+    def hold(self, until_ms: int) -> None:
+        raise ConfigError(
+            "Lanes with the ledger on DynamoDB cannot be held for a backup: turn lane_sensor off, terminate the runs of"
+            " resident_lane, and try again; see 'Backup and restore' in docs/operations.md."
+        )
 
     def to_redo(self, lease: Lease) -> dict[int, tuple[int, int]]:
         rows = self._rows()

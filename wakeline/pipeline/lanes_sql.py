@@ -18,6 +18,7 @@ from wakeline.pipeline.lanes import (
     Row,
     intent_of,
     is_alive,
+    lanes_held,
     lease_lost,
     ranges_of_intent,
 )
@@ -104,8 +105,15 @@ class SqlLaneStore(LaneStore):
 
     def begin(self, lease: Lease, ranges: Ranges, now_ms: int, lease_ms: int) -> None:
         intent = intent_of(ranges)
+        values = {"intent": intent, "intent_stream": self._stream, "expires_at_ms": now_ms + lease_ms}
         with self._engine.begin() as connection:
-            _update(connection, lease, intent=intent, intent_stream=self._stream, expires_at_ms=now_ms + lease_ms)
+            if connection.execute(_held(lease).where(lanes.c.held_until_ms <= now_ms).values(values)).rowcount != 1:
+                require(connection, lease)
+                raise lanes_held(lease)
+
+    def hold(self, until_ms: int) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(lanes).where(lanes.c.lane != ARCHIVE).values(held_until_ms=until_ms))
 
     def to_redo(self, lease: Lease) -> dict[int, tuple[int, int]]:
         with self._engine.begin() as connection:

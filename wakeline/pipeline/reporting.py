@@ -40,7 +40,7 @@ class Report:
         for one in result.decided:
             self.sends[one.campaign, one.state, one.reason if one.state == SKIPPED else ""] += 1
         for answer in result.answers:
-            self.sends[answer.claim.campaign, *_state(answer.outcome)] += 1
+            self.sends[answer.claim.campaign, *outcome_state(answer.outcome)] += 1
 
     @property
     def campaigns(self) -> list[str]:
@@ -66,7 +66,7 @@ class ReportBuffer:
         return report
 
 
-def _state(outcome: object) -> tuple[str, str]:
+def outcome_state(outcome: object) -> tuple[str, str]:
     """State and reason that an answer of the ESP leads to."""
     if isinstance(outcome, Accepted):
         return SENT, ""

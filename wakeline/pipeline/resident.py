@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from wakeline.clock import Clock
-from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
+from wakeline.errors import LanesHeldError, LeaseLostError, LedgerError, WarehouseError
 from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.settings import LaneSettings
@@ -21,7 +21,7 @@ _GIVE_UP_MS = 60_000
 _WARM_UP_PAUSE_SECONDS = 0.02
 _FAULT_PAUSE_SECONDS = 0.5
 #: What passes by itself, and is waited out.
-_FAULTS = (WarehouseError, LedgerError)
+_FAULTS = (WarehouseError, LedgerError, LanesHeldError)
 
 
 @dataclass
@@ -125,8 +125,11 @@ class Resident:
 
     def _step(self, lease: Lease) -> bool:
         """One micro-batch; whether there was anything to do."""
-        with self.keep_alive(lease):
-            result = self.batches.step(lease)
+        try:
+            with self.keep_alive(lease):
+                result = self.batches.step(lease)
+        except LanesHeldError:  # Nothing was begun; it is a matter of moments.
+            return False
         if result is None:
             return False
         self.report(result)

@@ -17,7 +17,7 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import DEFERRED, HELD, MARKETING, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.gates import DEFERRED, HELD, MARKETING, RESTORED, Candidate, Cap, Facts, Rules, decide
 from wakeline.activation.ledger.rows import (
     candidate_of,
     claim_of,
@@ -350,7 +350,9 @@ def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
     at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
     not_stale = sends.c.campaign_class != MARKETING if moment.stale else sa.true()
-    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
+    restored = moment.pauses.get(RESTORED)
+    known = sends.c.occurred_at_ms >= restored["paused_at_ms"] if restored else sa.true()
+    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale & known
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
 
@@ -375,6 +377,7 @@ def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Seq
         rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
         stale=moment.stale,
         pause=moment.pauses.get(campaign),
+        restored=moment.pauses.get(RESTORED),
     )
 
 
