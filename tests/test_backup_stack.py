@@ -11,9 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from support.adding_up import assert_everything_adds_up
+from support.metrics import asked_for, dashboard, samples_of
 from support.stack import DEAR_POLL_SECONDS, RunningStack, await_that
 
 from wakeline.activation.gates import RESTORED
@@ -44,6 +46,7 @@ def test_a_stack_that_is_backed_up_at_work_wiped_and_restored_sends_nothing_twic
     stack: RunningStack, tmp_path: Path
 ) -> None:
     made, lost_mails = back_up_in_the_middle_of_a_play(stack, tmp_path / "backup")
+    assert_the_dashboard_has_all_it_asks_for(stack)
     stack.kill()
     shutil.move(stack.settings.data_dir, tmp_path / "lost")
 
@@ -55,7 +58,8 @@ def test_a_stack_that_is_backed_up_at_work_wiped_and_restored_sends_nothing_twic
     stack.start()
     kept = events_of(stack)
     assert all(kept.get(int(partition), 0) >= end for partition, end in made["offsets"].items())
-    stack.messages = [one for one in stack.messages if one["messageId"] in landed_ids(stack)]
+    landed = landed_ids(stack)
+    stack.messages = [one for one in stack.messages if one["messageId"] in landed]
     with stack.play(seed=9102) as play:
         play.finish()
     stack.await_settled()
@@ -69,6 +73,16 @@ def test_a_stack_that_is_backed_up_at_work_wiped_and_restored_sends_nothing_twic
     await_that("nothing is held any more", lambda: not held_mails(stack), 60, DEAR_POLL_SECONDS)
     stack.await_settled()
     assert_everything_adds_up(stack)
+
+
+def assert_the_dashboard_has_all_it_asks_for(stack: RunningStack) -> None:
+    """What only a spool or a paused campaign shows is looked at in tests/test_metrics.py."""
+    metrics = stack.settings.metrics
+    texts = [httpx.get(f"http://127.0.0.1:{port}/metrics").text for port in (metrics.collector_port, metrics.port)]
+    told = {name for text in texts for name, _ in samples_of(text)}
+    asked = {name for expression in dashboard().expressions() for name in asked_for(expression)}
+    missing = {"wakeline_collector_spool_events", "wakeline_collector_spool_bytes", "wakeline_campaign_paused"}
+    assert asked - missing <= told
 
 
 def back_up_in_the_middle_of_a_play(stack: RunningStack, target: Path) -> tuple[dict[str, Any], set[str]]:

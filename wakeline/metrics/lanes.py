@@ -6,12 +6,14 @@ counts there. So counters go on through handovers and crashes, and there are nev
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+import prometheus_client as prometheus
+from prometheus_client import CollectorRegistry, Gauge, Histogram, values
 
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
 from wakeline.pipeline.microbatch import BatchResult
@@ -61,8 +63,10 @@ class LaneMetrics:
     def __init__(self, lane: str) -> None:
         self._lane = lane
         registry = CollectorRegistry()  # They are read from the folder.
-        self._batches = Counter("wakeline_batches", "Micro-batches.", ("lane",), registry=registry)
-        self._rows = Counter("wakeline_rows", "Events that went into landing.", ("lane", "status"), registry=registry)
+        self._batches = prometheus.Counter("wakeline_batches", "Micro-batches.", ("lane",), registry=registry)
+        self._rows = prometheus.Counter(
+            "wakeline_rows", "Events that went into landing.", ("lane", "status"), registry=registry
+        )
         self._batch_seconds = Histogram(
             "wakeline_batch_duration_seconds",
             "How long a micro-batch takes, without the wait for events.",
@@ -84,13 +88,13 @@ class LaneMetrics:
             registry=registry,
             buckets=_LATENCY_SECONDS,
         )
-        self._decisions = Counter(
+        self._decisions = prometheus.Counter(
             "wakeline_decisions", "Decisions of the gates.", ("campaign", "state", "reason"), registry=registry
         )
-        self._answers = Counter(
+        self._answers = prometheus.Counter(
             "wakeline_send_answers", "What became of claimed sends.", ("campaign", "state"), registry=registry
         )
-        self._faults = Counter(
+        self._faults = prometheus.Counter(
             "wakeline_lane_faults", "Faults of warehouse and ledger that were waited out.", ("lane",), registry=registry
         )
         self._last_batch = Gauge(
@@ -107,24 +111,23 @@ class LaneMetrics:
         if not (result.rows or result.decided or result.answers):
             return
         self._batches.labels(self._lane).inc()
-        self._count_rows(result)
+        for status, rows in Counter(row.status for row in result.rows).items():
+            self._rows.labels(self._lane, status).inc(rows)
+        self._count_sends(result)
         self._count_seconds(result)
-        for one in result.decided:
-            self._decisions.labels(one.campaign, one.state, one.reason).inc()
-        for answer in result.answers:
-            self._answers.labels(answer.claim.campaign, outcome_state(answer.outcome)[0]).inc()
         self._last_batch.labels(self._lane).set(now_seconds)
 
     def fault(self) -> None:
         """Count a fault that the run waits out."""
         self._faults.labels(self._lane).inc()
 
-    def _count_rows(self, result: BatchResult) -> None:
-        statuses: dict[str, int] = {}
-        for row in result.rows:
-            statuses[row.status] = statuses.get(row.status, 0) + 1
-        for status, rows in statuses.items():
-            self._rows.labels(self._lane, status).inc(rows)
+    def _count_sends(self, result: BatchResult) -> None:
+        decided = Counter((one.campaign, one.state, one.reason) for one in result.decided)
+        for labels, sends in decided.items():
+            self._decisions.labels(*labels).inc(sends)
+        answered = Counter((one.claim.campaign, outcome_state(one.outcome)[0]) for one in result.answers)
+        for names, sends in answered.items():
+            self._answers.labels(*names).inc(sends)
 
     def _count_seconds(self, result: BatchResult) -> None:
         for stage, seconds in result.stage_seconds.items():
@@ -141,7 +144,7 @@ class EspMetrics:
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = prometheus.Counter(
             "wakeline_esp_requests", "Requests to providers.", ("esp", "outcome"), registry=registry
         )
         self._seconds = Histogram(
