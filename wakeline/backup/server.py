@@ -1,5 +1,6 @@
 """The embedded ClickHouse for as long as a restore needs it."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from wakeline.errors import BackupError, WarehouseError
 from wakeline.settings import CONFIG_VARIABLE, Settings
 from wakeline.warehouse.client import connect
 
+#: Of linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 40
 
@@ -30,6 +33,7 @@ def serving(settings: Settings, settings_file: Path | None, sleep: Callable[[flo
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         while not _answers(settings):
@@ -45,6 +49,11 @@ def serving(settings: Settings, settings_file: Path | None, sleep: Callable[[flo
             process.send_signal(signal.SIGTERM)
         process.wait(_STOP_SECONDS)
     log.unlink()
+
+
+def _end_with_parent() -> None:
+    """Nobody else would stop the server of a restore that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _answers(settings: Settings) -> bool:
