@@ -5,20 +5,26 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clocks import DAY_MS, NOW_MS, Hand
-from support.sending import LANE, LEASE_MS, Book
+from support.sending import LANE, LEASE_MS, Book, intended
 
+from wakeline.activation.gates import RESTORED
 from wakeline.backup.holding import HOLD_MS, PATIENCE_MS, Hold
 from wakeline.backup.making import Backup, Progress, sqlite_files
 from wakeline.backup.manifest import FORMAT, NAME, Manifest, check_files, files_below, read_manifest, write_manifest
 from wakeline.backup.restoring import Restore
 from wakeline.backup.sqlite import Pinned
+from wakeline.engines import open_postgres, open_sqlite
 from wakeline.errors import BackupError, LanesHeldError, LedgerError
 from wakeline.pipeline.lanes import Lease
-from wakeline.settings import Settings, read_settings
+from wakeline.settings import ArchiveSettings, LedgerSettings, Settings, read_settings, with_secrets
+from wakeline.streams.factory import open_stream
+
+if TYPE_CHECKING:
+    from support.postgres import PostgresServer
 
 RANGES = {0: (0, 5)}
 SILENT = Progress(lambda step: None, lambda share: None)
@@ -199,8 +205,8 @@ def test_a_damaged_manifest_is_one_sentence(backup: Path) -> None:
 # Wrong input
 
 
-def restore(backup: Path, settings: Settings, stopped_at_ms: int | None = None) -> Manifest:
-    return Restore(settings, None, backup, stopped_at_ms, lambda: NOW_MS + 10, SILENT).run()
+def restore(backup: Path, settings: Settings, stopped_at_ms: int | None = None, now_ms: int = NOW_MS + 10) -> Manifest:
+    return Restore(settings, None, backup, stopped_at_ms, lambda: now_ms, SILENT).run()
 
 
 def settings_for(folder: Path, **sections: Any) -> Settings:
@@ -242,3 +248,127 @@ def test_settings_are_read_without_making_secrets(tmp_path: Path) -> None:
     (tmp_path / "wakeline.toml").write_text('data_dir = "data"\n')
     assert read_settings(tmp_path / "wakeline.toml").data_dir == tmp_path / "data"
     assert not (tmp_path / "data").exists()
+
+
+# There and back, with an outside ClickHouse, whose backups are its own affair
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Settings:
+    """A stream with an event and a ledger with a decision."""
+    settings = load_settings_of(tmp_path / "one")
+    stream = open_stream(settings, lambda: NOW_MS)
+    stream.append([("user:ann", b"{}")])
+    stream.close()
+    engine = open_sqlite(settings.ledger_path)
+    work_a_little(Book(engine))
+    engine.dispose()
+    return settings
+
+
+def load_settings_of(folder: Path) -> Settings:
+    return with_secrets(settings_for(folder))
+
+
+def work_a_little(book: Book) -> None:
+    lease = book.hold()
+    book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
+    book.claim(lease, intended())
+    book.lanes.commit(lease, {0: (0, 0)}, NOW_MS, NOW_MS + LEASE_MS)
+    book.lanes.release(lease)
+
+
+def test_what_is_restored_is_what_was_backed_up_and_what_occurred_before_is_held(
+    deployment: Settings, tmp_path: Path
+) -> None:
+    made = Backup(deployment, None, tmp_path / "backup", lambda: NOW_MS + 1, SILENT).make()
+    assert (made.held_at_ms, made.offsets, made.archive_url) == (NOW_MS + 1, {0: 0}, None)
+    assert [file.path for file in made.files] == ["ledger.sqlite", "secrets.json", "stream.sqlite"]
+    there = settings_for(tmp_path / "two")
+    restore(tmp_path / "backup", there)
+
+    assert (there.data_dir / "secrets.json").read_bytes() == (deployment.data_dir / "secrets.json").read_bytes()
+    assert (there.data_dir / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert there.data_dir.stat().st_mode & 0o777 == 0o700
+    engine = open_sqlite(there.ledger_path)
+    book = Book(engine)
+    assert [row["idempotency_key"] for row in book.rows()] == [intended().key]
+    assert book.ledger.pauses()[RESTORED]["paused_at_ms"] == NOW_MS + 10
+    assert book.ledger.pauses()[RESTORED]["reason"].startswith("restored from a backup of 2027-01-15T08:00:00.001Z")
+    lease = book.hold("run-2")
+    told = book.claim(lease, intended("order/2"), intended("order/3", occurred_at_ms=NOW_MS + 10))
+    assert [one.reason for one in told] == ["restored_ledger", ""]
+    engine.dispose()
+
+
+def test_who_knows_when_the_old_stack_stopped_lets_out_what_came_later(deployment: Settings, tmp_path: Path) -> None:
+    Backup(deployment, None, tmp_path / "backup", lambda: NOW_MS + 1, SILENT).make()
+    restore(tmp_path / "backup", settings_for(tmp_path / "two"), NOW_MS + 5)
+    engine = open_sqlite(tmp_path / "two" / "ledger.sqlite")
+    assert Book(engine).ledger.pauses()[RESTORED]["paused_at_ms"] == NOW_MS + 5
+    engine.dispose()
+
+
+def test_a_restore_of_a_backup_that_was_made_after_a_restore_holds_what_occurred_until_now(
+    deployment: Settings, tmp_path: Path
+) -> None:
+    Backup(deployment, None, tmp_path / "backup", lambda: NOW_MS + 1, SILENT).make()
+    restore(tmp_path / "backup", settings_for(tmp_path / "two"), NOW_MS + 5)
+    Backup(settings_for(tmp_path / "two"), None, tmp_path / "second", lambda: NOW_MS + DAY_MS, SILENT).make()
+    restore(tmp_path / "second", settings_for(tmp_path / "three"), now_ms=NOW_MS + 2 * DAY_MS)
+    engine = open_sqlite(tmp_path / "three" / "ledger.sqlite")
+    assert Book(engine).ledger.pauses()[RESTORED]["paused_at_ms"] == NOW_MS + 2 * DAY_MS
+    engine.dispose()
+
+
+def test_a_command_runs_while_the_lanes_stand_still_and_its_failure_is_the_backups(
+    deployment: Settings, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    Backup(deployment, None, tmp_path / "one-more", lambda: NOW_MS, SILENT, ("touch", str(told))).make()
+    assert told.exists()
+    with pytest.raises(BackupError, match="The command false ended with exit code 1"):
+        Backup(deployment, None, tmp_path / "none", lambda: NOW_MS, SILENT, ("false",)).make()
+    with pytest.raises(BackupError, match="The command no-such-program cannot be run: No such file"):
+        Backup(deployment, None, tmp_path / "none", lambda: NOW_MS, SILENT, ("no-such-program",)).make()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "one-more", "told"]
+
+
+def test_a_local_archive_is_in_the_backup_and_one_elsewhere_is_named(deployment: Settings, tmp_path: Path) -> None:
+    (deployment.data_dir / "archive").mkdir()
+    (deployment.data_dir / "archive" / "hour.parquet").write_bytes(b"hour")
+    Backup(deployment, None, tmp_path / "backup", lambda: NOW_MS, SILENT).make()
+    restore(tmp_path / "backup", settings_for(tmp_path / "two"))
+    assert (tmp_path / "two" / "archive" / "hour.parquet").read_bytes() == b"hour"
+    elsewhere = deployment.model_copy(update={"archive": ArchiveSettings(url="s3://bucket/events")})
+    made = Backup(elsewhere, None, tmp_path / "other", lambda: NOW_MS, SILENT).make()
+    assert made.archive_url == "s3://bucket/events"
+    assert not (tmp_path / "other" / "archive").exists()
+
+
+@pytest.mark.stack
+def test_a_ledger_on_postgres_must_not_be_older_than_the_backup(
+    deployment: Settings, tmp_path: Path, postgres: "PostgresServer"
+) -> None:
+    ledger = LedgerSettings(kind="postgres", url=postgres.create_database())
+    settings = deployment.model_copy(update={"ledger": ledger})
+    engine = open_postgres(ledger.url)
+    book = Book(engine)
+    work_a_little(book)
+    Backup(settings, None, tmp_path / "backup", lambda: NOW_MS, SILENT).make()
+    assert not (tmp_path / "backup" / "ledger.sqlite").exists()
+    restore(tmp_path / "backup", settings_for(tmp_path / "two", ledger=ledger))
+    assert RESTORED in book.ledger.pauses()
+
+    lease = book.hold("run-2", NOW_MS + 10)
+    with pytest.raises(BackupError, match="A lane of the ledger is at work"):
+        restore(tmp_path / "backup", settings_for(tmp_path / "three", ledger=ledger))
+    book.lanes.correct_offsets(lease, {0: 3})
+    book.lanes.release(lease)
+    Backup(settings, None, tmp_path / "later", lambda: NOW_MS, SILENT).make()
+    lease = book.hold("run-3", NOW_MS + 10)
+    book.lanes.correct_offsets(lease, {0: 2})
+    book.lanes.release(lease)
+    with pytest.raises(BackupError, match="The ledger is older than the backup of 2027"):
+        restore(tmp_path / "later", settings_for(tmp_path / "three", ledger=ledger))
+    engine.dispose()

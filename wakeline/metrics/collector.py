@@ -1,6 +1,7 @@
 """What a collector counts. Labels hold only names from the code and the settings: no id, no address."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.routing import BaseRoute, Match, Route
@@ -22,18 +23,22 @@ class CollectorMetrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
+        # Finding the one of the labels takes several times as long as counting; there are few, so all are remembered.
+        requests = Counter(
             "wakeline_collector_requests", "Answered requests.", ("endpoint", "status"), registry=registry
         )
-        self._events = Counter(
+        self._request = cache(requests.labels)
+        events = Counter(
             "wakeline_collector_events",
             "Events of valid requests: appended, failed (the stream took none) or refused (back-pressure).",
             ("source", "outcome"),
             registry=registry,
         )
-        self._bytes = Counter(
+        self._event = cache(events.labels)
+        sizes = Counter(
             "wakeline_collector_event_bytes", "Bytes of the events appended.", ("source",), registry=registry
         )
+        self._byte = cache(sizes.labels)
         self._backpressure = Counter(
             "wakeline_collector_backpressure",
             "Requests refused because too much waits: pending (for the stream) or unread (in the stream).",
@@ -51,13 +56,13 @@ class CollectorMetrics:
 
     def answered(self, endpoint: str, status: int) -> None:
         """Count a request."""
-        self._requests.labels(endpoint, str(status)).inc()
+        self._request(endpoint, status).inc()
 
     def events(self, source: str, outcome: str, count: int, size: int) -> None:
         """Count the events of one request and source; `size` in bytes."""
-        self._events.labels(source, outcome).inc(count)
+        self._event(source, outcome).inc(count)
         if outcome == APPENDED:
-            self._bytes.labels(source).inc(size)
+            self._byte(source).inc(size)
 
     def pushed_back(self, reason: str) -> None:
         """Count a request that was refused because too much waits."""
