@@ -1,6 +1,7 @@
 """What makes a backup whole and of one moment; tests/test_backup_stack.py backs up and restores the real thing."""
 
 import json
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -236,6 +237,18 @@ def test_the_old_stack_stopped_between_the_backup_and_now(backup: Path, tmp_path
 def test_a_restore_that_fails_leaves_nothing(backup: Path, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="file is not a database"):
         restore(backup, settings_for(tmp_path / "data"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup"]
+
+
+def test_a_stack_that_still_runs_is_not_restored_into(tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    (folder / "warehouse").mkdir(parents=True)
+    write_manifest(folder, {**FACTS, "warehouse_embedded": True}, [])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for(tmp_path / "data", warehouse={"port": port})
+        with pytest.raises(BackupError, match=f"Port {port} of the warehouse is in use; stop the stack"):
+            restore(folder, settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup"]
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ _STOP_SECONDS = 40
 @contextmanager
 def serving(settings: Settings, settings_file: Path | None, sleep: Callable[[float], None]) -> Iterator[None]:
     """`wakeline warehouse` over the settings' data folder. Raises BackupError with what it says."""
+    _require_stopped(settings)
     log = settings.data_dir / "warehouse.log"
     environment = {**os.environ, "WAKELINE_DATA_DIR": str(settings.data_dir.resolve())}
     if settings_file:
@@ -49,6 +51,14 @@ def serving(settings: Settings, settings_file: Path | None, sleep: Callable[[flo
             process.send_signal(signal.SIGTERM)
         process.wait(_STOP_SECONDS)
     log.unlink()
+
+
+def _require_stopped(settings: Settings) -> None:
+    """A stack that goes on without its data folder has the same password, and would be restored into."""
+    warehouse = settings.warehouse
+    with socket.socket() as probe:
+        if probe.connect_ex((warehouse.host, warehouse.port)) == 0:
+            raise BackupError(f"Port {warehouse.port} of the warehouse is in use; stop the stack, then restore again.")
 
 
 def _end_with_parent() -> None:
