@@ -13,6 +13,7 @@ from support.messages import rows, track
 from wakeline.activation.claims import Claim, Decided
 from wakeline.activation.esp.protocol import Accepted
 from wakeline.activation.mailer import Answer
+from wakeline.clock import system_clock
 from wakeline.metrics.lanes import EspMetrics, LaneMetrics, counting
 from wakeline.pipeline.microbatch import BatchResult
 from wakeline.pipeline.stages import CLAIM, COMMIT, EVALUATE, INGEST, READ, SEND, Stopwatch
@@ -53,7 +54,7 @@ def counted(metrics: LaneMetrics, esp: EspMetrics, one: BatchResult) -> Callable
             with stopwatch.stage(name):
                 pass
         stopwatch.lap()
-        metrics.add(one, 1.0)
+        metrics.add(one)
         for answer in one.answers:
             esp.answered("outbox", answer.outcome, 0.01)
 
@@ -63,7 +64,7 @@ def counted(metrics: LaneMetrics, esp: EspMetrics, one: BatchResult) -> Callable
 def main() -> None:
     """Print a line for each size of a batch."""
     with tempfile.TemporaryDirectory() as folder, counting(Path(folder)):
-        metrics, esp = LaneMetrics("0"), EspMetrics()
+        metrics, esp = LaneMetrics("0", system_clock), EspMetrics()
         for events, mails in ((1, 0), (1, 1), (100, 5), (1_000, 50), (5_000, 200)):
             cost = milliseconds(counted(metrics, esp, batch(events, mails)))
             print(f"{events:>5} events, {mails:>3} mails: {cost:.3f} ms")

@@ -16,8 +16,8 @@ from wakeline.metrics.lanes import EspMetrics, LaneMetrics, counting
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.lanes import FIRST_LANE
-from wakeline.pipeline.microbatch import BatchResult, MicroBatches
-from wakeline.pipeline.reporting import ReportBuffer
+from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.reporting import ReportBuffer, to_all
 from wakeline.pipeline.resident import Resident
 from wakeline.pipeline.retention import retain
 from wakeline.pipeline.stopping import stop_requests
@@ -49,16 +49,7 @@ def process_lane(context: dg.OpExecutionContext) -> None:
         counting(settings().lane_metrics_dir),
         open_micro_batches(settings(), system_clock, EspMetrics().answered) as batches,
     ):
-        buffer, metrics = ReportBuffer(), LaneMetrics(lane)
-
-        def report(result: BatchResult) -> None:
-            buffer.add(result)
-            metrics.add(result, system_clock() / 1000)
-
-        def warn(sentence: str) -> None:
-            metrics.fault()
-            context.log.warning(sentence)
-
+        buffer, metrics = ReportBuffer(), LaneMetrics(lane, system_clock)
         resident = Resident(
             lane=lane,
             holder=context.run_id,
@@ -69,8 +60,8 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             sleep=time.sleep,
             # A run whose code server died can no longer be cancelled: it must not go on as an orphan.
             should_stop=lambda: stop_requested() or os.getppid() != parent,
-            report=report,
-            warn=warn,
+            report=to_all(buffer.add, metrics.add),
+            warn=to_all(context.log.warning, metrics.fault),
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
         with _reporting(context, buffer, batches, lane):

@@ -27,6 +27,7 @@ from wakeline.metrics.lanes import EspMetrics, LaneMetrics, counting
 from wakeline.metrics.program import registry_of
 from wakeline.metrics.serving import serving
 from wakeline.pipeline.microbatch import BatchResult
+from wakeline.pipeline.reporting import to_all
 from wakeline.pipeline.stages import Stopwatch
 from wakeline.settings import Settings
 
@@ -120,7 +121,7 @@ def test_what_is_pushed_back_is_counted_with_its_reason(tmp_path: Path) -> None:
 def test_what_a_lane_counts_goes_on_with_the_next_run(tmp_path: Path) -> None:
     for _ in range(2):
         with counting(tmp_path):
-            LaneMetrics("0").add(BATCH, 1_000.0)
+            LaneMetrics("0", lambda: 1_000 * SECOND_MS).add(BATCH)
     counted = of_lanes(tmp_path)
     assert value(counted, "wakeline_batches_total", lane="0") == 2
     assert value(counted, "wakeline_rows_total", lane="0", status="accepted") == 4
@@ -133,28 +134,36 @@ def test_what_a_lane_counts_goes_on_with_the_next_run(tmp_path: Path) -> None:
     assert value(counted, "wakeline_lane_faults_total", lane="0") == 0
 
 
+def test_a_fault_that_is_waited_out_is_counted_and_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    with counting(tmp_path):
+        to_all(said.append, LaneMetrics("0", lambda: 0).fault)("The warehouse is away.")
+    assert value(of_lanes(tmp_path), "wakeline_lane_faults_total", lane="0") == 1
+    assert said == ["The warehouse is away."]
+
+
 def test_two_runs_at_a_handover_have_places_of_their_own(tmp_path: Path) -> None:
     with counting(tmp_path):
-        LaneMetrics("0").add(BATCH, 1_000.0)
-        successor = get_context("spawn").Process(target=count_a_batch, args=(tmp_path, 2_000.0))
+        LaneMetrics("0", lambda: 1_000 * SECOND_MS).add(BATCH)
+        successor = get_context("spawn").Process(target=count_a_batch, args=(tmp_path, 2_000))
         successor.start()
         successor.join()
     assert successor.exitcode == 0
     counted = of_lanes(tmp_path)
     assert value(counted, "wakeline_batches_total", lane="0") == 2
     assert value(counted, "wakeline_last_batch_timestamp_seconds", lane="0") == 2_000
-    count_a_batch(tmp_path, 3_000.0)
+    count_a_batch(tmp_path, 3_000)
     assert sorted(path.name for path in tmp_path.glob("*.lock")) == ["0.lock", "1.lock"]
 
 
-def count_a_batch(folder: Path, now_seconds: float) -> None:
+def count_a_batch(folder: Path, now_seconds: int) -> None:
     with counting(folder):
-        LaneMetrics("0").add(BATCH, now_seconds)
+        LaneMetrics("0", lambda: now_seconds * SECOND_MS).add(BATCH)
 
 
 def test_a_look_that_found_nothing_is_no_batch(tmp_path: Path) -> None:
     with counting(tmp_path):
-        LaneMetrics("0").add(BatchResult({}, stage_seconds={"read": 1.0}), 1_000.0)
+        LaneMetrics("0", lambda: 1_000 * SECOND_MS).add(BatchResult({}, stage_seconds={"read": 1.0}))
     assert ("wakeline_batches_total", (("lane", "0"),)) not in of_lanes(tmp_path)
 
 
@@ -261,7 +270,7 @@ def exposition(settings: Settings, book: Book) -> str:
         collector.metrics.watch(name, "As with a broker.", lambda: 0.0)
     collector.stream.close()
     with counting(settings.lane_metrics_dir):
-        LaneMetrics("0").add(BATCH, 1_000.0)
+        LaneMetrics("0", lambda: 1_000 * SECOND_MS).add(BATCH)
         EspMetrics().answered("outbox", Accepted("1"), 0.1)
     lease = book.hold()
     book.lanes.note_read(lease, NOW_MS)

@@ -16,6 +16,7 @@ import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry, Gauge, Histogram, values
 
 from wakeline.activation.esp.protocol import Accepted, Outcome, Rejected, TryLater
+from wakeline.clock import Clock
 from wakeline.pipeline.microbatch import BatchResult
 from wakeline.pipeline.reporting import outcome_state
 
@@ -60,8 +61,9 @@ def _take_place(folder: Path) -> tuple[int, int]:
 class LaneMetrics:
     """The metrics of one lane, to be made within `counting`."""
 
-    def __init__(self, lane: str) -> None:
+    def __init__(self, lane: str, clock: Clock) -> None:
         self._lane = lane
+        self._clock = clock
         registry = CollectorRegistry()  # They are read from the folder.
         self._batches = prometheus.Counter("wakeline_batches", "Micro-batches.", ("lane",), registry=registry)
         self._rows = prometheus.Counter(
@@ -106,7 +108,7 @@ class LaneMetrics:
         )
         self._faults.labels(lane)  # There at 0, so that the first one is seen as an increase.
 
-    def add(self, result: BatchResult, now_seconds: float) -> None:
+    def add(self, result: BatchResult) -> None:
         """Count one micro-batch; a look that found nothing to do is none."""
         if not (result.rows or result.decided or result.answers):
             return
@@ -115,9 +117,9 @@ class LaneMetrics:
             self._rows.labels(self._lane, status).inc(rows)
         self._count_sends(result)
         self._count_seconds(result)
-        self._last_batch.labels(self._lane).set(now_seconds)
+        self._last_batch.labels(self._lane).set(self._clock() / 1000)
 
-    def fault(self) -> None:
+    def fault(self, _sentence: str) -> None:
         """Count a fault that the run waits out."""
         self._faults.labels(self._lane).inc()
 

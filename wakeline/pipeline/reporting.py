@@ -1,12 +1,16 @@
 """Adds up what micro-batches did between two reports to Dagster."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TypeVar
 
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater
 from wakeline.activation.ledger.states import FAILED, MISSING_VARIABLE, RETRY, SENT, SKIPPED, UNKNOWN
 from wakeline.pipeline.microbatch import BatchResult
+
+Told = TypeVar("Told")
 
 #: Latencies kept between two reports; beyond it the percentiles are those of the latest.
 _MAX_LATENCIES = 10_000
@@ -64,6 +68,16 @@ class ReportBuffer:
         with self._lock:
             report, self._report = self._report, Report()
         return report
+
+
+def to_all(*listeners: Callable[[Told], object]) -> Callable[[Told], None]:
+    """What tells all of them, in this order."""
+
+    def tell(what: Told) -> None:
+        for listener in listeners:
+            listener(what)
+
+    return tell
 
 
 def outcome_state(outcome: object) -> tuple[str, str]:
