@@ -820,6 +820,18 @@ def test_what_a_lost_ledger_may_have_mailed_is_held_until_somebody_lets_it_go(bo
     assert decided.claim.key == before.key
 
 
+def test_what_a_lost_ledger_has_mailed_is_sent_when_the_provider_reports_on_it(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.pause("receipt", "ann", "a typo", NOW_MS)
+    paused = intended("order/2", campaign="receipt")
+    book.claim(lease, intended(occurred_at_ms=NOW_MS - 1), paused)
+    book.ledger.confirm(lease, [DELIVERED, replace(DELIVERED, key=paused.key)], NOW_MS + 1)
+    assert book.states() == [("held", "campaign_paused"), ("sent", "")]
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
+    assert book.reclaim(lease, NOW_MS + 2) == []
+
+
 def test_what_a_lost_ledger_may_have_mailed_expires_by_itself(book: Book) -> None:
     lease = book.hold()
     book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)

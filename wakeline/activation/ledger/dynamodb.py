@@ -12,7 +12,7 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, TryLater
-from wakeline.activation.gates import HELD, MARKETING, RESTORED, Facts, Rules, decide, precedes
+from wakeline.activation.gates import HELD, MARKETING, RESTORED, Facts, Rules, decide, precedes, restored_ledger
 from wakeline.activation.ledger.dynamodb_facts import Asked, Moment, facts_of, keys_of, read_counted
 from wakeline.activation.ledger.dynamodb_items import (
     HELD_KIND,
@@ -442,7 +442,9 @@ def _is_heard(answer: Answer, row: Row) -> bool:
 
 
 def _may_be_out(row: Row) -> bool:
-    # A retry that is certainly not out yet is not what a report is about.
+    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+    if row["state"] == HELD:
+        return bool(row["reason"] == restored_ledger.__name__)
     return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
 
 

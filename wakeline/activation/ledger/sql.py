@@ -17,7 +17,18 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import DEFERRED, HELD, MARKETING, RESTORED, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.gates import (
+    DEFERRED,
+    HELD,
+    MARKETING,
+    RESTORED,
+    Candidate,
+    Cap,
+    Facts,
+    Rules,
+    decide,
+    restored_ledger,
+)
 from wakeline.activation.ledger.rows import (
     candidate_of,
     claim_of,
@@ -179,13 +190,9 @@ class SqlLedger:
         with self._engine.begin() as connection:
             require(connection, lease)
             for report in sorted(reports, key=lambda report: report.key):
-                # A retry that is certainly not out yet is not what the report is about.
-                open_ = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
-                    (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
-                )
                 connection.execute(
                     sa.update(sends)
-                    .where(sends.c.idempotency_key == report.key, open_)
+                    .where(sends.c.idempotency_key == report.key, _MAY_BE_OUT)
                     .values(state=SENT, reason="", record=asdict(report), changed_at_ms=_later(now_ms))
                 )
 
@@ -290,6 +297,14 @@ class SqlLedger:
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
+
+
+# A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+_MAY_BE_OUT = (
+    sends.c.state.in_((CLAIMED, UNKNOWN))
+    | ((sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None))
+    | ((sends.c.state == HELD) & (sends.c.reason == restored_ledger.__name__))
+)
 
 
 def _reopenable() -> sa.ColumnElement[bool]:
