@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clocks import DAY_MS, NOW_MS, Hand
+from support.clocks import DAY_MS, MINUTE_MS, NOW_MS, Hand
 from support.sending import LANE, LEASE_MS, Book, intended
 
 from wakeline.activation.gates import RESTORED
-from wakeline.backup.holding import HOLD_MS, PATIENCE_MS, Hold
+from wakeline.backup.holding import PATIENCE_SECONDS, standing_still
 from wakeline.backup.making import Backup, Progress, sqlite_files
 from wakeline.backup.manifest import FORMAT, NAME, Manifest, check_files, files_below, read_manifest, write_manifest
 from wakeline.backup.restoring import Restore
 from wakeline.backup.sqlite import Pinned
 from wakeline.engines import open_postgres, open_sqlite
-from wakeline.errors import BackupError, LanesHeldError, LedgerError
-from wakeline.pipeline.lanes import Lease
+from wakeline.errors import BackupError, LedgerError
+from wakeline.replay.standstill import Leases
 from wakeline.settings import ArchiveSettings, LedgerSettings, Settings, read_settings, with_secrets
 from wakeline.streams.factory import open_stream
 
@@ -75,66 +75,51 @@ def test_a_copy_is_the_file_as_it_was_when_it_was_pinned(tmp_path: Path) -> None
     writer.close()
 
 
+def leases_of(book: Book, clock: Hand, sleep: Callable[[float], None]) -> Leases:
+    return Leases(book.lanes, "backup-1", clock, sleep, DAY_MS)
+
+
 def test_lanes_stand_still_once_the_batch_under_way_is_done_and_go_on_afterwards(book: Book, clock: Hand) -> None:
     lease = book.hold()
     book.lanes.begin(lease, RANGES, NOW_MS, DAY_MS)
 
-    def sleep(seconds: float) -> None:
-        clock.sleep(seconds)
+    def end_the_batch(seconds: float) -> None:
+        assert book.lanes.stand_still(clock())
         book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS)
+        book.lanes.release(lease)
 
-    with Hold(book.lanes, clock, sleep).held():
-        assert book.lanes.begun_batches() == []
+    with standing_still(leases_of(book, clock, end_the_batch)):
         assert book.lanes.committed() == {0: 5}
-        with pytest.raises(LanesHeldError):
-            book.lanes.begin(lease, {0: (5, 6)}, clock(), LEASE_MS)
-    book.lanes.begin(lease, {0: (5, 6)}, clock(), LEASE_MS)
+        assert book.lanes.acquire(LANE, "run-2", clock(), LEASE_MS) is None
+    book.hold("run-2")
 
 
-def test_a_batch_that_does_not_end_is_not_waited_for_for_ever_and_nothing_stays_held(book: Book, clock: Hand) -> None:
+def test_a_batch_that_does_not_end_is_not_waited_for_for_ever(book: Book, clock: Hand) -> None:
     lease = book.lanes.acquire(LANE, "run-1", NOW_MS, DAY_MS)
     assert lease is not None
     book.lanes.begin(lease, RANGES, NOW_MS, DAY_MS)
-    with (
-        pytest.raises(BackupError, match=rf"within {PATIENCE_MS // 1000} seconds"),
-        Hold(book.lanes, clock, clock.sleep).held(),
-    ):
+    still = standing_still(leases_of(book, clock, clock.sleep))
+    with pytest.raises(BackupError, match=rf"within {PATIENCE_SECONDS:.0f} seconds"), still:
         pass
-    book.lanes.begin(lease, RANGES, clock(), LEASE_MS)
+    assert not book.lanes.stand_still(clock())
 
 
-def test_a_hold_goes_on_while_it_is_kept_and_ends_by_itself_when_it_is_not(book: Book, clock: Hand) -> None:
-    lease = book.lanes.acquire(LANE, "run-1", NOW_MS, DAY_MS)
-    assert lease is not None
-    hold = Hold(book.lanes, clock, clock.sleep)
-    with ExitStack() as holding:
-        holding.enter_context(hold.held())
-        for _ in range(4):
-            clock.sleep(HOLD_MS / 1_000 * 0.75)
-            hold.keep()
-        with pytest.raises(LanesHeldError):
-            book.lanes.begin(lease, RANGES, clock(), LEASE_MS)
-        clock.sleep(HOLD_MS / 1_000)
-        book.lanes.begin(lease, RANGES, clock(), LEASE_MS)
-        with pytest.raises(BackupError, match="stood still for so long"):
-            holding.close()
+def test_a_moment_in_which_the_lanes_went_on_is_none(book: Book, clock: Hand) -> None:
+    with ExitStack() as still:
+        still.enter_context(standing_still(leases_of(book, clock, clock.sleep)))
+        clock.now_ms += 2 * DAY_MS
+        book.hold("run-1", clock())
+        with pytest.raises(BackupError, match="the lanes went on meanwhile"):
+            still.close()
 
 
 def test_a_batch_that_nobody_finishes_is_no_state_to_back_up(book: Book, clock: Hand) -> None:
-    lease: Lease = book.hold()
+    lease = book.hold()
     book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
     book.lanes.release(lease)
-    with (
-        pytest.raises(BackupError, match="start the stack with 'wakeline up'"),
-        Hold(book.lanes, clock, clock.sleep).held(),
-    ):
+    still = standing_still(leases_of(book, clock, clock.sleep))
+    with pytest.raises(BackupError, match="start the stack with 'wakeline up'"), still:
         pass
-
-
-def test_lanes_that_nobody_works_on_need_not_be_held(book: Book, clock: Hand) -> None:
-    with Hold(book.lanes, clock, clock.sleep).held():
-        lease = book.hold()
-        book.lanes.begin(lease, RANGES, NOW_MS, LEASE_MS)
 
 
 def test_what_is_there_is_copied_and_nothing_else(tmp_path: Path) -> None:
@@ -308,7 +293,7 @@ def test_what_is_restored_is_what_was_backed_up_and_what_occurred_before_is_held
     assert [row["idempotency_key"] for row in book.rows()] == [intended().key]
     assert book.ledger.pauses()[RESTORED]["paused_at_ms"] == NOW_MS + 10
     assert book.ledger.pauses()[RESTORED]["reason"].startswith("restored from a backup of 2027-01-15T08:00:00.001Z")
-    lease = book.hold("run-2")
+    lease = book.hold("run-2", NOW_MS + MINUTE_MS)  # By then the leases of the backup have expired.
     told = book.claim(lease, intended("order/2"), intended("order/3", occurred_at_ms=NOW_MS + 10))
     assert [one.reason for one in told] == ["restored_ledger", ""]
     engine.dispose()

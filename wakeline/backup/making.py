@@ -11,16 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wakeline.archive.leases import Leases
-from wakeline.backup.holding import Hold
+from wakeline.backup.holding import standing_still
 from wakeline.backup.manifest import Manifest, files_below, sync, write_manifest
 from wakeline.backup.sqlite import Pinned
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock
 from wakeline.engines import open_database
-from wakeline.errors import BackupError
+from wakeline.errors import BackupError, RebuildError
 from wakeline.pipeline.factory import lane_store
-from wakeline.pipeline.lanes import LaneStore
+from wakeline.replay.standstill import Leases
 from wakeline.settings import Settings
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.landing import Landing
@@ -28,8 +27,6 @@ from wakeline.warehouse.server import backups_dir
 
 #: Within a backup.
 WAREHOUSE, ARCHIVE, SECRETS, SETTINGS_FILE = "warehouse", "archive", "secrets.json", "settings.toml"
-
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +57,18 @@ class Backup:
             database = open_database(self.settings)
             parts.callback(database.dispose)
             lanes = lane_store(self.settings, database)
-            leases = Leases(lanes, f"backup-{os.getpid()}", self.clock, round(self.settings.lane.lease_seconds * 1000))
-            parts.enter_context(leases.held())
-            parts.enter_context(leases.kept())
-            return self._make(lanes, parts)
+            lease_ms = round(self.settings.lane.lease_seconds * 1000)
+            leases = Leases(lanes, f"backup-{os.getpid()}", self.clock, self.sleep, lease_ms)
+            parts.enter_context(_alone(leases))
+            return self._make(leases, parts)
 
-    def _make(self, lanes: LaneStore, parts: ExitStack) -> Manifest:
+    def _make(self, leases: Leases, parts: ExitStack) -> Manifest:
         draft = parts.enter_context(_draft_of(self.target))
         warehouse = parts.enter_context(self._warehouse())
         if warehouse:
             self.progress.say("warehouse, while the lanes work")
-            warehouse.back_up(BASE, None, lambda: None)
-        pinned, facts = self._hold(lanes, warehouse, parts)
+            warehouse.back_up(BASE)
+        pinned, facts = self._hold(leases, warehouse, parts)
         for one in pinned:
             self.progress.say(one.path.name)
             with one:
@@ -81,18 +78,17 @@ class Backup:
         return self._finish(draft, {**self._settings_facts(), **facts, "clickhouse": clickhouse})
 
     def _hold(
-        self, lanes: LaneStore, warehouse: WarehouseBackups | None, parts: ExitStack
+        self, leases: Leases, warehouse: WarehouseBackups | None, parts: ExitStack
     ) -> tuple[list[Pinned], dict[str, Any]]:
         """The moment that the backup is of: what is pinned here is copied when the lanes are at work again."""
         self.progress.say("what has changed meanwhile, while the lanes stand still")
-        hold = Hold(lanes, self.clock, self.sleep)
-        began = time.monotonic()
-        with hold.held():
+        with standing_still(leases):
+            began = time.monotonic()
             if warehouse:
-                warehouse.back_up(CHANGES, BASE, hold.keep)
-            self._run_command(hold)
+                warehouse.back_up(CHANGES, BASE)
+            self._run_command()
             pinned = [parts.enter_context(Pinned(path)) for path in sqlite_files(self.settings)]
-            offsets = self._landed() if warehouse else lanes.committed()
+            offsets = self._landed() if warehouse else leases.lanes.committed()
             held_at_ms = self.clock()
         return pinned, {
             "held_at_ms": held_at_ms,
@@ -100,18 +96,15 @@ class Backup:
             "offsets": offsets,
         }
 
-    def _run_command(self, hold: Hold) -> None:
+    def _run_command(self) -> None:
         if not self.while_held:
             return
         try:
-            with subprocess.Popen(self.while_held) as command:
-                while command.poll() is None:
-                    hold.keep()
-                    self.sleep(_POLL_SECONDS)
+            ended = subprocess.run(self.while_held, check=False).returncode
         except OSError as error:
             raise BackupError(f"The command {self.while_held[0]} cannot be run: {error.strerror}.") from error
-        if command.returncode:
-            raise BackupError(f"The command {self.while_held[0]} ended with exit code {command.returncode}.")
+        if ended:
+            raise BackupError(f"The command {self.while_held[0]} ended with exit code {ended}.")
 
     @contextmanager
     def _warehouse(self) -> Iterator[WarehouseBackups | None]:
@@ -186,6 +179,20 @@ def sqlite_files(settings: Settings) -> list[Path]:
     files += [settings.ledger_path] if settings.ledger.kind == "sqlite" else []
     files += [path for name in ("spool", "refused") for path in sorted(settings.data_dir.glob(f"{name}-*.sqlite"))]
     return [path for path in files if path.exists()]
+
+
+@contextmanager
+def _alone(leases: Leases) -> Iterator[None]:
+    """Nothing exchanges tables or writes into landing beside the lanes, and there is no second backup."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(leases.alone())
+            held.enter_context(leases.no_restore())
+        except RebuildError as error:
+            raise BackupError(
+                "Another backup, a rebuild of profiles, or a job of the archive is at work; back up when it has ended."
+            ) from error
+        yield
 
 
 @contextmanager

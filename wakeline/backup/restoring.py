@@ -15,7 +15,6 @@ from wakeline.backup.manifest import Manifest, check_files, read_manifest, sync
 from wakeline.backup.server import serving
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock, to_iso
-from wakeline.dynamodb import Table
 from wakeline.engines import Database, open_database
 from wakeline.errors import BackupError
 from wakeline.pipeline.factory import lane_store, open_ledger
@@ -118,7 +117,7 @@ class Restore:
         shutil.copytree(self.source / WAREHOUSE, folder)
         with serving(settings, self.settings_file, self.sleep):
             client = connect(settings.warehouse, database="default")
-            WarehouseBackups(client, manifest.database, folder, self.sleep).restore(CHANGES, BASE, lambda: None)
+            WarehouseBackups(client, manifest.database, folder, self.sleep).restore(CHANGES, BASE)
             client.close()
             client = connect(settings.warehouse)
             landed = Landing(client, manifest.stream).committed()
@@ -143,8 +142,6 @@ class Restore:
 
 def _require_not_older(settings: Settings, database: Database, manifest: Manifest, now_ms: int) -> None:
     lanes = lane_store(settings, database)
-    if not isinstance(database, Table):
-        lanes.hold(0)
     states = [lanes.state(name) for name in lanes.names()]
     if settings.ledger.kind != "sqlite" and any(one.holder and one.expires_at_ms > now_ms for one in states):
         raise BackupError("A lane of the ledger is at work; stop the stack, then restore again.")

@@ -35,26 +35,25 @@ class WarehouseBackups:
         """ClickHouse's."""
         return str(self._client.server_version)
 
-    def back_up(self, name: str, base: str | None, meanwhile: Callable[[], None]) -> None:
-        """Write the backup `name`, of what is not in `base`; `meanwhile` is called all the time. Raises BackupError."""
+    def back_up(self, name: str, base: str | None = None) -> None:
+        """Write the backup `name`, of what is not in `base`. Raises BackupError."""
         since = f" SETTINGS base_backup = {self._place(base)}" if base else ""
-        self._run(f"BACKUP DATABASE {self._database} TO {self._place(name)}{since} ASYNC", meanwhile)
+        self._run(f"BACKUP DATABASE {self._database} TO {self._place(name)}{since} ASYNC")
 
-    def restore(self, name: str, base: str, meanwhile: Callable[[], None]) -> None:
+    def restore(self, name: str, base: str) -> None:
         """Make the database what it was; it must not be there yet. Raises BackupError."""
         since = f" SETTINGS base_backup = {self._place(base)}"
-        self._run(f"RESTORE DATABASE {self._database} FROM {self._place(name)}{since} ASYNC", meanwhile)
+        self._run(f"RESTORE DATABASE {self._database} FROM {self._place(name)}{since} ASYNC")
 
     def _place(self, name: str) -> str:
         path = str(self._folder / name).replace("\\", "\\\\").replace("'", "\\'")
         return f"File('{path}')"
 
-    def _run(self, statement: str, meanwhile: Callable[[], None]) -> None:
+    def _run(self, statement: str) -> None:
         try:
             [[id_, status]] = self._client.query(statement).result_rows
             error = ""
             while status in _RUNNING:
-                meanwhile()
                 self._sleep(_POLL_SECONDS)
                 [[status, error]] = self._client.query(_STATE, parameters={"id": id_}).result_rows
         except FAULTS as fault:

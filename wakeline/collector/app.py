@@ -57,11 +57,12 @@ def create_app(
     unread = UnreadGauge(unread_events, clock)
     gate = Gate(settings.collector, appender, unread, metrics.pushed_back)
     _watch(metrics, gate, unread, stream)
-    signing_key = load_secrets(settings.data_dir).signing_key
+    secrets = load_secrets(settings.data_dir)
+    sources = Sources(settings, secrets.heartbeat_key)
     intake = Intake(appender, gate, clock, new_id, metrics)
     routes = [
-        *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
-        *MailEndpoints(settings, signing_key, intake).routes(),
+        *Endpoints(settings.collector, sources, intake, settings.activation.public_url).routes(),
+        *MailEndpoints(settings, secrets.signing_key, intake).routes(),
         *webhook_routes(settings, intake, fetch),
         *service_routes(intake, stream.spooled if isinstance(stream, SpooledStream) else dict),
     ]
