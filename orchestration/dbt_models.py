@@ -11,7 +11,10 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from orchestration.check_descriptions import test_description
+from orchestration.columns import Sources, landing_sources, metadata, mirror_sources, model_sources
 from orchestration.configuration import dbt_project, settings
+from orchestration.streaming import EVENT_STREAM, SENDS
 from wakeline.sla.freshness import freshness_of
 from wakeline.warehouse.manifest import dbt_environment, dbt_variables
 
@@ -30,7 +33,28 @@ class WakelineTranslator(DagsterDbtTranslator):
             owners=_owners(manifest, node) or spec.owners,
             kinds={"clickhouse", "dbt", *_materialization_kind(node)},
             freshness_policy=_freshness_policy(node),
-        )
+        ).merge_attributes(metadata=metadata(_schema(spec), self._sources(manifest, unique_id)))
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        node = manifest["nodes"][unique_id]
+        return spec and spec._replace(description=test_description(node))
+
+    def _sources(self, manifest: Mapping[str, Any], unique_id: str) -> Sources:
+        columns = self.get_resource_props(manifest, unique_id)["columns"]
+        written_by_the_pipeline = {"landing": (landing_sources, EVENT_STREAM), "sends": (mirror_sources, SENDS)}
+        name = self.get_resource_props(manifest, unique_id)["name"]
+        if name in written_by_the_pipeline:
+            sources_of, written_from = written_by_the_pipeline[name]
+            return sources_of(columns, written_from)
+        return model_sources(unique_id, {id_: self.get_asset_key(node) for id_, node in manifest["nodes"].items()})
+
+
+def _schema(spec: dg.AssetSpec) -> dg.TableSchema:
+    found: dg.TableSchema = spec.metadata.get("dagster/column_schema") or dg.TableSchema([])
+    return found
 
 
 def _owners(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from orchestration.configuration import KIND_TAG
 from orchestration.streaming import EVENT_STREAM, LANDING, SENDS
 from wakeline.sla.judging import LATENCY, QUARANTINE
 
@@ -18,6 +19,7 @@ batch_models = dg.define_asset_job(
     selection=dg.AssetSelection.groups(BATCH_GROUP) | _DBT_TESTS,
     description="Builds the batch models (products, recommendations) and runs the dbt tests of all models.",
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "models"},
 )
 
 rebuild_dbt_models = dg.define_asset_job(
@@ -25,6 +27,7 @@ rebuild_dbt_models = dg.define_asset_job(
     selection=dg.AssetSelection.groups("landing", "profiles", "pipeline", "triggers", "analytics", BATCH_GROUP),
     description="dbt build: deploys every model again and runs all tests; landing and profile states keep their rows.",
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "models"},
 )
 
 check_dbt_models = dg.define_asset_job(
@@ -32,4 +35,5 @@ check_dbt_models = dg.define_asset_job(
     selection=_DBT_TESTS,
     description="Runs the dbt tests of all models.",
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "models"},
 )

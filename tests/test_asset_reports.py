@@ -19,14 +19,14 @@ from wakeline.settings import HEARTBEAT_SOURCE
 from wakeline.sla.heartbeats import EVENT
 
 with no_warnings():
-    from orchestration.reports import materializations
+    from orchestration.reports import figures, states
 
 
 def numbers(report: Report) -> dict[str, dict[str, Any]]:
     """Asset -> its metadata, as Dagster gets them."""
     return {
         event.asset_key.to_user_string(): {name: value.value for name, value in event.metadata.items()}
-        for event in materializations(report, ())
+        for event in (*states(report, ()), *figures(report, 0.0))
     }
 
 
@@ -106,7 +106,7 @@ def test_heartbeats_keep_what_is_streamed_fresh_and_count_as_no_event_of_a_custo
     report = Report()
     beat = rows(track(EVENT, "m1", device="heartbeat-0"), source=HEARTBEAT_SOURCE)
     report.add(BatchResult({0: (0, 1)}, beat))
-    events = list(materializations(report, ("events", "person_states")))
+    events = [*figures(report, 0.0), *states(report, ("events", "person_states"))]
     found = {one.asset_key.to_user_string(): one.metadata for one in events}
     assert set(found) == {"event_stream", "landing", "events", "person_states"}
     assert {name: found["landing"][name].value for name in ("received", "accepted", "heartbeats")} == {
@@ -114,5 +114,5 @@ def test_heartbeats_keep_what_is_streamed_fresh_and_count_as_no_event_of_a_custo
     }  # fmt: skip
     assert found["person_states"]["events"].value == 0
     report.add(BatchResult({0: (1, 2)}, rows(track("Product Viewed", "m2", user="ann"))))
-    [states] = [one for one in materializations(report, ("person_states",)) if one.asset_key.path == ["person_states"]]
-    assert states.metadata["events"].value == 1
+    [of_persons] = [one for one in states(report, ("person_states",)) if one.asset_key.path == ["person_states"]]
+    assert of_persons.metadata["events"].value == 1

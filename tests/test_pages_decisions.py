@@ -56,7 +56,7 @@ def words(client: Client) -> str:
 
 
 def test_every_reason_of_a_gate_has_words() -> None:
-    assert {gate.__name__ for gate in GATES} | {"missing_variable"} == set(_REASONS)
+    assert {gate.__name__ for gate in GATES} | {"missing_variable", "reopened"} == set(_REASONS)
 
 
 def test_without_a_decision_and_without_a_ledger_the_page_says_so(client: Client, settings: Settings) -> None:

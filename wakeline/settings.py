@@ -30,8 +30,11 @@ from pydantic_settings import (
 from wakeline.activation.campaigns import QuietHours
 from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
+from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.replay.settings import ReplaySettings
+from wakeline.retention.settings import RetentionSettings
 from wakeline.section import Section
 from wakeline.sla.settings import SlaSettings
 
@@ -44,7 +47,7 @@ HEARTBEAT_SOURCE = "heartbeat"
 RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token|^alerts\.(channels|url)", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -268,7 +271,14 @@ class LaneSettings(Section):
         10.0, gt=0, description="A run that has not renewed its lease for this long is replaced."
     )
     run_minutes: float = Field(30.0, gt=0, description="A resident run hands over to a successor after this long.")
-    report_seconds: float = Field(15.0, gt=0, description="Shortest pause between two reports of an asset to Dagster.")
+    report_seconds: float = Field(
+        60.0, gt=0, description="Shortest pause between two reports of `landing` and of `sends` to Dagster."
+    )
+    states_report_seconds: float = Field(
+        180.0,
+        gt=0,
+        description="The same of all other assets, which are many; keep it below the windows of their freshness.",
+    )
 
 
 class ActivationSettings(Section):
@@ -364,7 +374,16 @@ class DagsterSettings(Section):
     host: str = Field("127.0.0.1", description="Address of the Dagster web server.")
     port: int = Field(8230, description="Port of the Dagster web server.")
     code_port: int = Field(8231, description="Port of the code location server.")
+    url: str = Field(
+        "", description="Address of the web server as people reach it, for links; empty takes `host` and `port`."
+    )
     batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
+    storage_url: str = Field(
+        "",
+        repr=False,
+        description="Postgres for Dagster's runs, events and schedules: `postgresql://USER@HOST/DATABASE`, a database"
+        " of its own; what it leaves out is taken from PGPASSWORD and the like. Empty: SQLite files in `data_dir`.",
+    )
 
 
 class Settings(BaseSettings):
@@ -396,8 +415,11 @@ class Settings(BaseSettings):
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
     sla: SlaSettings = SlaSettings()
+    replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
+    alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
     )
@@ -423,6 +445,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"activation.esp names '{name}'; add a table [esp.{name}] or correct the name")
             if names.count(name) > 1:
                 raise ValueError(f"activation.esp names '{name}' twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _ledger_can_forget(self) -> Self:
+        if self.retention.sends_days and self.ledger.kind == "dynamodb":
+            raise ValueError("retention.sends_days is for a ledger on SQLite or Postgres; on DynamoDB set it to 0")
         return self
 
     @property

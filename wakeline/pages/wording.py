@@ -115,6 +115,7 @@ _REASONS: Mapping[str, Callable[[Row], str]] = {
     "lower_priority": _lower_priority,
     "stale_inputs": _stale_inputs,
     "campaign_paused": _campaign_paused,
+    "reopened": lambda _row: "The provider had refused it; somebody has it tried again.",
     "missing_variable": lambda row: f"The mail could not be written: {_record(row)['problem']}",
 }
 _STATES: Mapping[str, Callable[[Row], str]] = {

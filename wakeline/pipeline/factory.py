@@ -23,6 +23,7 @@ from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore
 from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
+from wakeline.replay.requests import open_requests
 from wakeline.settings import Settings, load_secrets
 from wakeline.sla.holds import Holds
 from wakeline.sla.inputs import inputs_of
@@ -68,6 +69,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
             Holds(inputs_of(read_manifest(settings, "everyone"), campaigns), lambda: built_at_ms(client), clock),
+            open_requests(database),
         )
 
 

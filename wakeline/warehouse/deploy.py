@@ -12,6 +12,7 @@ from wakeline.warehouse.client import FAULTS, connect, first_line
 from wakeline.warehouse.dbt import require_success, run_dbt
 from wakeline.warehouse.evaluation import describe
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.lineage import write_column_lineage
 from wakeline.warehouse.manifest import read_manifest
 
 
@@ -25,6 +26,8 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
     say("dbt models")
     require_success(run_dbt(settings, ["run"]), "create the models")
     all_freshness(read_manifest(settings, "everyone"))  # Raises where it is wrong.
+    for model, why in write_column_lineage(settings).items():
+        say(f"{model} has no column lineage, as its SQL cannot be read: {why}")
     say("live SQL")
     require_success(run_dbt(settings, ["compile", "--select", "tag:live"], evaluation="live"), "compile the triggers")
     say("trigger contracts")

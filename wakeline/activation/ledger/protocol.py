@@ -1,6 +1,6 @@
 """What every ledger offers; see docs/concepts.md for the states and the promise."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from wakeline.activation.claims import Decided, Intended, Waiting
@@ -42,6 +42,18 @@ class Ledger(Protocol):
         stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order; already decided keys are left out. `stale` holds marketing mail."""
+
+    def foresee(self, intended: Sequence[Intended], failed: Collection[str], now_ms: int) -> list[Decided]:
+        """What `claim` would decide now, in order; nothing is written. `failed` are keys that are asked about as well.
+
+        Caps and priorities among the sends themselves count as far as the database can tell without writing.
+        """
+
+    def reopen(self, lease: Lease, failed: Sequence[tuple[str, str]], now_ms: int) -> int:
+        """Let failed sends, each (profile id, key), wait for their gates again; how many did.
+
+        Left out is what is not failed any more, and what may be out all the same.
+        """
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Write what the ESP answered; needs no lease."""

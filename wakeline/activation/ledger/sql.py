@@ -5,7 +5,7 @@ keys, or leaves out those that somebody else is changing: see docs/decisions/001
 in `wakeline.activation.ledger.states`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -51,6 +51,7 @@ from wakeline.activation.ledger.states import (
     UNSETTLED,
     decided_again,
     lost,
+    reopened,
     settled,
 )
 from wakeline.activation.mailer import Answer
@@ -69,6 +70,8 @@ from wakeline.pipeline.lanes import Lease, Ranges
 from wakeline.pipeline.lanes_sql import require
 from wakeline.pipeline.triggers import Occurrence
 
+#: Whose decisions are only foreseen.
+_NO_LEASE = Lease("", "", 0, 0)
 #: SQLite takes at most 32,766 variables in a statement.
 _CHUNK = 10_000
 
@@ -167,6 +170,40 @@ class SqlLedger:
                 _keep_first_decision(connection, row)
                 told.append(decided_of(one, row, decision))
         return told
+
+    def foresee(self, intended: Sequence[Intended], failed: Collection[str], now_ms: int) -> list[Decided]:
+        """What `claim` would decide now, in order, in a transaction that is rolled back.
+
+        `failed` are keys that are asked about as well.
+        """
+        told = []
+        with self._engine.connect() as connection:
+            lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
+            moment = _Moment(now_ms, FRESH, _pauses(connection))
+            for one in intended:
+                if one.key not in failed and _is_taken(connection, one):
+                    continue
+                candidate = candidate_of(one)
+                decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
+                row = decision_row(one, decision, _NO_LEASE, "", {}, now_ms)
+                _keep_first_decision(connection, row)  # It counts for those after it.
+                told.append(decided_of(one, row, decision))
+            connection.rollback()
+        return told
+
+    def reopen(self, lease: Lease, failed: Sequence[tuple[str, str]], now_ms: int) -> int:
+        """Let failed sends, each (profile id, key), wait for their gates again; how many did."""
+        changed = 0
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for key in sorted(key for _, key in failed):
+                query = sa.select(sends).where(sends.c.idempotency_key == key).with_for_update()
+                row = connection.execute(query).mappings().first()
+                values = reopened(dict(row), now_ms) if row else None
+                if row and values:
+                    _change(connection, dict(row), values, now_ms)
+                    changed += 1
+        return changed
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Write what the ESP answered; a fact about a claim, so it needs no lease.
