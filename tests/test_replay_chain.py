@@ -23,6 +23,9 @@ NODES = [
     node("consent_states", "landing"),
     node("person_states", "events"),
     node("persons", "person_states", folder="profiles/merged", materialized="view"),
+    node("traffic_minutes", "landing", folder="landing"),
+    node("sends", folder="analytics", materialized="incremental"),
+    node("send_latencies", "sends", folder="analytics"),
 ]
 MANIFEST = {"nodes": {f"model.{one['name']}": one for one in NODES}}
 
@@ -37,7 +40,9 @@ def test_what_a_model_is_made_of_is_filled_on_the_way_to_it() -> None:
     assert chain_of(MANIFEST, ["person_states", "events"]).on_the_way == ()
 
 
-@pytest.mark.parametrize("name", ["persons", "landing_message_ids", "landing", "nonsense"])
+@pytest.mark.parametrize(
+    "name", ["persons", "landing_message_ids", "landing", "traffic_minutes", "send_latencies", "nonsense"]
+)
 def test_a_name_of_another_model_or_of_none_is_refused_with_those_that_can_be_rebuilt(name: str) -> None:
     with pytest.raises(ConfigError, match=f"no model '{name}' to rebuild; known are consent_states, events, person_st"):
         chain_of(MANIFEST, ["events", name])

@@ -7,7 +7,7 @@ from typing import Any
 from wakeline.errors import ConfigError
 
 LANDING = "landing"
-#: What is never rebuilt: landing itself, and its memory of message ids, which may know more than landing still has.
+#: What is never rebuilt: landing, and what may know more than it still has: message ids, and traffic by the minute.
 _KEPT_FOLDER = "models/landing/"
 
 
@@ -42,11 +42,19 @@ def chain_of(manifest: Mapping[str, Any], wanted: Sequence[str] = ()) -> Chain:
 
 def _parents(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
     """Name of each model that a view fills -> those of its parents that are filled so."""
-    nodes = {key: node for key, node in manifest["nodes"].items() if _is_filled_by_a_view(node)}
+    views = {key: node for key, node in manifest["nodes"].items() if _is_filled_by_a_view(node)}
+    nodes = {key: node for key, node in views.items() if _is_behind_landing(key, manifest, views)}
     return {
         node["name"]: {nodes[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in nodes}
         for node in nodes.values()
     }
+
+
+def _is_behind_landing(key: str, manifest: Mapping[str, Any], views: Mapping[str, Any]) -> bool:
+    """Others are filled by inserts into other tables, such as the copy of the ledger."""
+    parents = manifest["nodes"][key]["depends_on"]["nodes"]
+    names = {manifest["nodes"][parent]["name"] for parent in parents if parent in manifest["nodes"]}
+    return LANDING in names or any(_is_behind_landing(one, manifest, views) for one in parents if one in views)
 
 
 def _is_filled_by_a_view(node: Mapping[str, Any]) -> bool:

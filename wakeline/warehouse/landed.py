@@ -8,6 +8,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from wakeline.errors import WarehouseError
+from wakeline.settings import HEARTBEAT_SOURCE
 from wakeline.warehouse.client import FAULTS, first_line
 from wakeline.warehouse.spans import Offsets, Place, Span
 
@@ -27,7 +28,7 @@ _DIGEST = """
 _FORGOTTEN = """
     WITH (
         SELECT count() FROM landing
-        WHERE status = 'accepted'
+        WHERE status = 'accepted' AND source != {heartbeat:String}
           AND (stream != {stream:String} OR offset < transform(partition, {partitions:Array(UInt16)}, {ends:Array(UInt64)}, 0))
     ) AS landed
     SELECT count() - landed FROM landing_message_ids
@@ -78,7 +79,12 @@ class Landed:
 
     def forgotten(self, stream: str, committed: Mapping[int, int]) -> int:
         """How many accepted events landing no longer has, though it remembers their message ids."""
-        parameters = {"stream": stream, "partitions": list(committed), "ends": list(committed.values())}
+        parameters = {
+            "stream": stream,
+            "partitions": list(committed),
+            "ends": list(committed.values()),
+            "heartbeat": HEARTBEAT_SOURCE,
+        }
         return max(0, int(self._ask(_FORGOTTEN, parameters)[0][0])) if committed else 0
 
     def _ask(self, query: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
