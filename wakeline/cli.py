@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wakeline.errors import WakelineError
+from wakeline.errors import ConfigError, WakelineError
 
 _INTERRUPTED = 130
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -20,12 +20,18 @@ class _LazyGroup(click.Group):
 
     _modules = {  # noqa: RUF012 - a constant
         "alerts": "wakeline.alerts.cli",
+        "audit": "wakeline.replay.audit_cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
+        "drain": "wakeline.replay.lanes_cli",
+        "lanes": "wakeline.replay.lanes_cli",
         "pause": "wakeline.campaigns_cli",
+        "pause-lane": "wakeline.replay.lanes_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
+        "rebuild": "wakeline.replay.rebuild_cli",
         "resume": "wakeline.campaigns_cli",
+        "resume-lane": "wakeline.replay.lanes_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
         "silence": "wakeline.alerts.cli",
@@ -92,6 +98,29 @@ def collector() -> None:
     settings = load_settings()
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     serve(settings, unread_events(settings, system_clock))
+
+
+@cli.command()
+def heartbeat() -> None:
+    """Post a synthetic event to each partition every few seconds, by which a quiet night is told from a fault."""
+    import time
+
+    from wakeline.clock import system_clock
+    from wakeline.play.collector_client import CollectorClient
+    from wakeline.settings import load_secrets, load_settings
+    from wakeline.sla.heartbeats import Heartbeats, heartbeat_ids
+
+    settings = load_settings()
+    if not settings.sla.heartbeat_seconds:
+        raise ConfigError("Heartbeats are off: sla.heartbeat_seconds is 0; set it, or leave this command.")
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    url = f"http://{settings.collector.host}:{settings.collector.port}"
+    with CollectorClient(url, load_secrets(settings.data_dir).heartbeat_key, system_clock) as client:
+        heartbeats = Heartbeats(client.post, heartbeat_ids(settings.stream.partitions), system_clock)
+        while True:
+            heartbeats.beat()
+            time.sleep(settings.sla.heartbeat_seconds)
 
 
 @cli.command()

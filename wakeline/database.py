@@ -67,6 +67,17 @@ lanes = sa.Table(
     sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
 )
 
+#: Lanes that somebody holds: no run of theirs processes anything until they are let go on.
+lane_pauses = sa.Table(
+    "lane_pauses",
+    metadata,
+    sa.Column("lane", Text, primary_key=True),
+    sa.Column("paused_by", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("after_ms", sa.BigInteger, nullable=False, comment="What was appended until then is read before"),
+)
+
 #: The stream that offsets belong to: another identity under the same name is another stream.
 streams = sa.Table(
     "streams",
@@ -160,15 +171,45 @@ campaign_resumes = sa.Table(
     sa.Column("resumed_at_ms", sa.BigInteger, nullable=False),
 )
 
+#: What people, and jobs on their behalf, have done by hand. Nothing in it is about customers.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("entry_id", Text, primary_key=True),
+    sa.Column("operation", Text, nullable=False, comment="The job or command"),
+    sa.Column("done_by", Text, nullable=False),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run, '' for the command line"),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("state", Text, nullable=False, comment="started, done or failed"),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("error", Text, nullable=False),
+    sa.Column("began_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, comment="null: still at it, or cut off"),
+    sa.Index("audit_by_time", "began_at_ms"),
+)
+
+#: Occurrences that somebody wants decided, in parts; a lane takes each between two batches.
+replay_requests = sa.Table(
+    "replay_requests",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("lane", Text, nullable=False),
+    sa.Column("position", Text, nullable=False, comment="Parts are taken in this order"),
+    sa.Column("run_id", Text, nullable=False, comment="The run that asked for it"),
+    sa.Column("campaign", Text, nullable=False),
+    sa.Column("occurrences", sa.JSON, nullable=False),
+    sa.Column("failed", sa.JSON, nullable=False, comment="[profile id, key] of sends to be reopened"),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",
     metadata,
-    sa.Column("idempotency_key", Text, primary_key=True),
-    sa.Column("campaign", Text, nullable=False),
-    sa.Column("profile_id", Text, nullable=False),
-    sa.Column("occurrence_key", Text, nullable=False),
-    sa.Column("campaign_class", Text, nullable=False),
+    sa.Column("idempotency_key", Text, primary_key=True, comment="Hash of campaign, profile and occurrence"),
+    sa.Column("campaign", Text, nullable=False, comment="Folder name under campaigns/"),
+    sa.Column("profile_id", Text, nullable=False, comment="Whom it is for"),
+    sa.Column("occurrence_key", Text, nullable=False, comment="The business fact that it is about"),
+    sa.Column("campaign_class", Text, nullable=False, comment="transactional or marketing"),
     sa.Column("purpose", Text, comment="Consent purpose; null for transactional campaigns"),
     sa.Column("variant", Text, nullable=False, server_default="", comment="Of an A/B test; '' without one"),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
@@ -176,12 +217,12 @@ sends = sa.Table(
     sa.Column(
         "state", Text, nullable=False, comment="claimed, sent, failed, retry, unknown, deferred, held or skipped"
     ),
-    sa.Column("reason", Text, nullable=False, default=""),
-    sa.Column("address", Text, nullable=False),
-    sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("trigger_hash", Text, nullable=False),
-    sa.Column("campaign_hash", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False, default="", comment="The gate's reason code, or what the ESP said"),
+    sa.Column("address", Text, nullable=False, comment="Where it went"),
+    sa.Column("occurred_at_ms", sa.BigInteger, nullable=False, comment="When the occurrence was"),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False, comment="From then on it is skipped"),
+    sa.Column("trigger_hash", Text, nullable=False, comment="Definition of the trigger at the decision"),
+    sa.Column("campaign_hash", Text, nullable=False, comment="Definition of the campaign at the decision"),
     sa.Column("message_ids", sa.JSON, nullable=False, comment="The events that made the profile a candidate"),
     sa.Column("record", sa.JSON, comment="What the gate that said no had read, or the report that settled the send"),
     sa.Column("contact", sa.JSON, nullable=False),
@@ -205,7 +246,7 @@ sends = sa.Table(
     sa.Column("ingested_at_ms", sa.BigInteger),
     sa.Column("evaluated_at_ms", sa.BigInteger, nullable=False),
     sa.Column("claimed_at_ms", sa.BigInteger, nullable=False, comment="When it was decided or claimed, skips too"),
-    sa.Column("esp_accepted_at_ms", sa.BigInteger),
+    sa.Column("esp_accepted_at_ms", sa.BigInteger, comment="When the ESP took it"),
     sa.Column("changed_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="The last change of the row"),
     sa.Index("sends_by_profile", "profile_id", "claimed_at_ms"),
     sa.Index("sends_by_state", "state", "next_attempt_at_ms"),

@@ -41,5 +41,13 @@ class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
 
 
+class RebuildError(WakelineError):
+    """Profiles cannot be rebuilt as things are; what was there is as it was."""
+
+
+class ReplayError(WakelineError):
+    """What was asked for by hand cannot be done, or needs a confirmation; nothing was changed unless it says so."""
+
+
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""

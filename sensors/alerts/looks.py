@@ -8,7 +8,8 @@ import dagster as dg
 
 from orchestration.configuration import lane_store, settings
 from orchestration.deliverability_checks import WATCH
-from orchestration.resident import LANE_TAG, STREAMED_MODELS, resident_lane
+from orchestration.reporting import STREAMED_MODELS
+from orchestration.resident import LANE_TAG, resident_lane
 from orchestration.streaming import EVENT_STREAM, campaign_key
 from sensors.alerts.failures import failure_of
 from sensors.alerts.lineage import asset_graph, downstream, owner_of
