@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.alerting import ScriptedChannel, concern, problem
 from support.clocks import HOUR_MS, SECOND_MS, Hand
 
-from wakeline.alerts.book import Book, windows
+from wakeline.alerts.book import Book, rules, windows
 from wakeline.alerts.concerns import CONCERNS, DELIVERY, Concern
 from wakeline.alerts.database import alert_deliveries, alerts, open_alert_database
 from wakeline.alerts.delivery import CLAIM_MS, GIVE_UP_MS, deliver, describe, look_at
@@ -44,7 +44,7 @@ def opened(chosen: Settings, channels: dict[str, ScriptedChannel] | None = None)
     engine = open_alert_database(chosen)
     found = {name: (channels or {}).get(name, ScriptedChannel()) for name in chosen.alerts.channels}
     try:
-        yield Book(chosen.alerts, Store(engine), Outbox(engine), dict(found), windows(chosen.alerts))
+        yield Book(chosen.alerts, rules(chosen), Store(engine), Outbox(engine), dict(found), windows(chosen.alerts))
     finally:
         engine.dispose()
 
