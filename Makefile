@@ -61,10 +61,11 @@ fix: install ## Format Python and SQL
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --processes 2 dbt_project/models dbt_project/tests
 
-bench: install ## Measure latency and throughput of all, the collector, sends and the browser SDK; writes benchmarks/results
+bench: install ## Measure latency and throughput of all, the collector, sends, rebuilding and the browser SDK; writes benchmarks/results
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/sends.py
+	$(BIN)/python benchmarks/rebuild.py
 	$(BIN)/python benchmarks/sdk.py
 
 pictures: install ## Take the pictures of the campaigns in docs/pictures; needs Chromium

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
+from orchestration.auditing import ByHand, audited_run
 from orchestration.columns import archive_columns
 from orchestration.configuration import KIND_TAG, settings
 from orchestration.streaming import TEAM
@@ -35,7 +36,7 @@ class ArchiveConfig(dg.Config):
     )
 
 
-class RestoreConfig(dg.Config):
+class RestoreConfig(ByHand):
     """What a run of `restore_hours` restores."""
 
     from_hour: str = Field(description="First hour to restore, UTC, e.g. 2026-11-25T14:00; by the time of the append.")
@@ -80,10 +81,12 @@ def described_archive() -> dg.AssetsDefinition:
 
 @dg.op(description="Inserts what the archive has of some hours and landing lacks, or only says how much that is.")
 def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resource) -> None:
-    first_ms, last_ms = hour_start(config.from_hour), hour_start(config.to_hour)
-    with _parts(s3.get_client) as (client, store), _restorer(client, store, context) as restorer:
-        restored = list(restorer.restore(first_ms, last_ms + HOUR_MS, config.dry_run))
-    context.add_output_metadata(_totals(restored))
+    asked = {"from_hour": config.from_hour, "to_hour": config.to_hour, "dry_run": config.dry_run}
+    with audited_run(context, settings(), system_clock, config.by, asked) as result:
+        first_ms, last_ms = hour_start(config.from_hour), hour_start(config.to_hour)
+        with _parts(s3.get_client) as (client, store), _restorer(client, store, context) as restorer:
+            restored = list(restorer.restore(first_ms, last_ms + HOUR_MS, config.dry_run))
+        result |= _totals(restored)
 
 
 @dg.job(

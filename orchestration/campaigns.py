@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from orchestration.auditing import ByHand, audited_run
 from orchestration.configuration import KIND_TAG, settings
 from wakeline.activation.control import open_control
 from wakeline.clock import system_clock, to_iso
@@ -10,14 +11,14 @@ from wakeline.clock import system_clock, to_iso
 CAMPAIGN_TAG = "wakeline/campaign"
 
 
-class PauseConfig(dg.Config):
+class PauseConfig(ByHand):
     """Which campaign is paused, and why."""
 
     campaign: str = Field(description="Folder name under campaigns/; another name fails the run and changes nothing.")
     reason: str = Field(description="Why; shown to whoever resumes it.")
 
 
-class ResumeConfig(dg.Config):
+class ResumeConfig(ByHand):
     """Which campaign goes on."""
 
     campaign: str = Field(description="Folder name under campaigns/; its held mails go out as well, within seconds.")
@@ -26,18 +27,23 @@ class ResumeConfig(dg.Config):
 @dg.op(description="Holds every mail of a campaign from now on; a pause that is in force already stays as it is.")
 def pause(context: dg.OpExecutionContext, config: PauseConfig) -> None:
     _tag(context, config.campaign)
-    with open_control(settings(), system_clock) as control:
-        paused = control.pause(config.campaign, context.job_name, config.reason)
-    since = to_iso(paused["paused_at_ms"])
-    context.add_output_metadata({"since": since, "by": paused["paused_by"], "reason": paused["reason"]})
+    asked = {"campaign": config.campaign, "reason": config.reason}
+    with audited_run(context, settings(), system_clock, config.by, asked) as result:
+        with open_control(settings(), system_clock) as control:
+            paused = control.pause(config.campaign, config.by or context.job_name, config.reason)
+        since = to_iso(paused["paused_at_ms"])
+        result |= {"since": since, "by": paused["paused_by"], "reason": paused["reason"]}
 
 
 @dg.op(description="Lets the mails of a campaign go on.")
 def resume(context: dg.OpExecutionContext, config: ResumeConfig) -> None:
     _tag(context, config.campaign)
-    with open_control(settings(), system_clock) as control:
-        was_paused = control.resume(config.campaign, context.job_name)
-    context.add_output_metadata({"was_paused": was_paused})
+    asked = {"campaign": config.campaign}
+    with (
+        audited_run(context, settings(), system_clock, config.by, asked) as result,
+        open_control(settings(), system_clock) as control,
+    ):
+        result["was_paused"] = control.resume(config.campaign, config.by or context.job_name)
 
 
 @dg.job(

@@ -3,12 +3,16 @@
 import dagster as dg
 
 from orchestration.configuration import KIND_TAG
-from orchestration.streaming import EVENT_STREAM
+from orchestration.streaming import EVENT_STREAM, LANDING, SENDS
+from wakeline.sla.judging import LATENCY, QUARANTINE
 
 BATCH_GROUP = "marts"
-# The lane sensor looks after the stream's own check: while a run has it before it, it would show as in progress, and
-# not as failed.
-_DBT_TESTS = dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks_for_assets(EVENT_STREAM)
+# Sensors look after the other checks: while a run has one before it, it would show as in progress, and not as failed.
+_DBT_TESTS = (
+    dg.AssetSelection.all_asset_checks()
+    - dg.AssetSelection.checks_for_assets(EVENT_STREAM)
+    - dg.AssetSelection.checks(dg.AssetCheckKey(LANDING, QUARANTINE), dg.AssetCheckKey(SENDS, LATENCY))
+)
 
 batch_models = dg.define_asset_job(
     "batch_models",

@@ -24,6 +24,7 @@ STREAMED_MODELS = (
     "identity_states",
     "wakeups",
     "delivery_reports",
+    "traffic_minutes",
 )
 
 

@@ -55,12 +55,15 @@ def figures(report: Report, lag_seconds: float) -> Iterator[dg.AssetMaterializat
 
 
 def states(report: Report, streamed_models: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
-    """An event for each other asset that the batches changed; assets they did not touch age, as they should."""
+    """An event for each other asset that the batches changed; assets they did not touch age, as they should.
+
+    Heartbeats change no profile. But a batch is inserted into all streamed models or into none, so each batch proves
+    that all of them are up to date: they age when none arrives, and not because there was no customer.
+    """
     if report.rows:
         yield dg.AssetMaterialization(EVENT_STREAM, metadata=_stream(report))
-    if report.statuses["accepted"]:
         for model in streamed_models:
-            yield dg.AssetMaterialization(model, metadata={"events": report.statuses["accepted"]})
+            yield dg.AssetMaterialization(model, metadata={"events": report.accepted_of_customers})
     for campaign in report.campaigns:
         yield dg.AssetMaterialization(campaign_key(campaign), metadata=_sends(report, campaign))
     if report.copied:
@@ -69,7 +72,7 @@ def states(report: Report, streamed_models: Sequence[str]) -> Iterator[dg.AssetM
 
 def deployed_views(models: LiveModels) -> Iterator[dg.AssetMaterialization]:
     """Said once per run: views hold no rows, what can change of them is their definition."""
-    for model in (models.candidates, models.contacts, *models.triggers):
+    for model in (models.candidates, models.contacts, models.looks, *models.triggers):
         yield dg.AssetMaterialization(model.name, metadata={"definition_hash": model.definition_hash})
     for name in MERGED_VIEWS:
         yield dg.AssetMaterialization(name)
@@ -107,6 +110,7 @@ def _landing(report: Report, lag_seconds: float) -> Metadata:
     return {
         "received": report.rows,
         **{status: report.statuses[status] for status in _STATUSES},
+        "heartbeats": report.heartbeats,
         "batches": report.batches,
         "events_per_second": report.events_per_second,
         "lag_seconds": lag_seconds,

@@ -1,7 +1,5 @@
 """The assets on either side of dbt: the event stream before it, campaigns and sends behind it."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from orchestration.columns import Sources, metadata, schema, sends_columns
@@ -9,6 +7,7 @@ from orchestration.configuration import campaigns, settings
 from wakeline.activation.campaigns import Campaign
 
 EVENT_STREAM = dg.AssetKey("event_stream")
+LANDING = dg.AssetKey("landing")
 SENDS = dg.AssetKey("sends")
 #: The copy of the ledger in ClickHouse, a dbt model.
 MIRROR = dg.AssetKey(["analytics", "sends"])
@@ -85,9 +84,6 @@ def _sends() -> dg.AssetSpec:
         group_name="campaigns",
         kinds={"sqlite", settings().esp_kinds[0]},  # Dagster takes three at most.
         owners=[TEAM],
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)
-        ),
         metadata=metadata(schema(*sends_columns()), _sends_sources()),
     )
 

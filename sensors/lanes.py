@@ -5,6 +5,7 @@ from functools import cache
 import dagster as dg
 
 from orchestration.configuration import lane_store, settings
+from orchestration.lane_checks import pause_evaluation, pauses
 from orchestration.resident import LANE_TAG, resident_lane
 from orchestration.stream_checks import evaluation
 from orchestration.streaming import EVENT_STREAM
@@ -25,6 +26,8 @@ _IN_PROGRESS = [
 ]
 #: What was reported last of the stream: a report is worth an event only when something changes.
 _reported: dict[dg.AssetKey, str] = {}
+#: The same of pauses; None: nothing was reported yet.
+_reported_pauses: list[dict[str, str] | None] = [None]
 
 
 @cache
@@ -49,6 +52,7 @@ def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    _report_pauses(context.instance)
     _check_stream(context.instance)
     runs = _runs(context.instance)
     verdicts = {lane: _verdict(lane, runs.pop(lane, [])) for lane in lane_store().names()}
@@ -73,6 +77,13 @@ def _check_stream(instance: dg.DagsterInstance) -> None:
     _report(instance, "", facts)
 
 
+def _report_pauses(instance: dg.DagsterInstance) -> None:
+    found = pauses()
+    if _reported_pauses[0] != found:
+        instance.report_runless_asset_event(pause_evaluation(found))
+        _reported_pauses[0] = found
+
+
 def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> None:
     if _reported.get(EVENT_STREAM) != error:
         instance.report_runless_asset_event(evaluation(error, facts))
@@ -80,7 +91,9 @@ def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> No
 
 
 def _verdict(lane: str, runs: list[Run]) -> Verdict:
-    return supervise(lane_store().state(lane), runs, system_clock(), settings().lane)
+    store = lane_store()
+    is_paused = lane in store.names() and store.is_paused(lane)
+    return supervise(store.state(lane), runs, system_clock(), settings().lane, is_paused=is_paused)
 
 
 def _runs(instance: dg.DagsterInstance) -> dict[str, list[Run]]:

@@ -384,7 +384,7 @@ def test_what_a_lane_at_work_would_ingest_itself_is_not_restored_beside_it(site:
     assert lease is not None
     assert [one.inserted for one in archive.restore()] == [0, 0]
     empty(site.client)
-    with pytest.raises(ArchiveError, match=r"lane 0 would ingest next, and run run-7 is at work .* lane_sensor off"):
+    with pytest.raises(ArchiveError, match=r"lane 0 would ingest next, and run run-7 is at work .* pause the lane"):
         archive.restore()
     assert site.counts()["landing"] == 0
     site.book.lanes.release(lease)

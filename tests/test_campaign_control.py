@@ -144,3 +144,18 @@ def test_the_table_shows_words_of_people_as_they_are(
     shown = run("campaigns", "--hours", "2").output
     assert "by ann: [red]price[/red]" in shown
     assert "in the last 2 hours" in shown
+
+
+def test_a_pause_and_a_resume_are_in_the_audit(settings: Settings) -> None:
+    run("pause", "order_confirmation", "--reason", "wrong price", "--by", "ann")
+    run("resume", "order_confirmation", "--by", "bob")
+    with pytest.raises(ConfigError):
+        run("resume", "nobody", "--by", "cy")
+    entries = json.loads(run("audit", "--json").output)
+    assert [(one["operation"], one["done_by"], one["state"]) for one in entries] == [
+        ("resume", "cy", "failed"),
+        ("resume", "bob", "done"),
+        ("pause", "ann", "done"),
+    ]
+    assert entries[1]["result"] == {"was_paused": True}
+    assert entries[2]["config"] == {"campaign": "order_confirmation", "reason": "wrong price"}

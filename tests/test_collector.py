@@ -475,6 +475,9 @@ def test_when_too_much_is_unread_requests_are_refused_until_it_is_read(make_coll
             pass
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
         assert "wait to be processed" in error_of(refused)
+        health = await client.get("/healthz")
+        assert health.status_code == 200, "A load balancer must not take it out for that."
+        assert health.json() == {"status": "refusing", "refusing": error_of(refused), "unread_events": 6}
         unread[0] = 5
         collector.clock.now_ms += 1_000
         while (await client.post("/v1/track", json=TRACK)).status_code != 200:

@@ -15,11 +15,12 @@ from support.warehouse import no_warnings
 
 from wakeline.clock import system_clock
 from wakeline.errors import StreamError
-from wakeline.pipeline.lanes import LaneState, Lease
+from wakeline.pipeline.lanes import LanePause, LaneState, Lease
 
 with no_warnings():  # Of what Dagster imports.
     from orchestration import configuration
     from orchestration.jobs import batch_models, check_dbt_models
+    from orchestration.lane_checks import PAUSE_CHECK
     from orchestration.resident import LANE_TAG, resident_lane
     from orchestration.stream_checks import CHECK, stream_can_be_read
     from orchestration.streaming import EVENT_STREAM
@@ -46,6 +47,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Settin
         for cached in (configuration.settings, configuration.lane_store, sensors_lanes._stream):
             cached.cache_clear()
         sensors_lanes._reported.clear()
+        sensors_lanes._reported_pauses[0] = None
 
     deploy()
     yield deploy
@@ -102,6 +104,30 @@ def test_a_lane_that_is_held_needs_none(deployed: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         requests = tick(instance).run_requests or []
         assert [request.tags[LANE_TAG] for request in requests] == ["0"]
+
+
+def test_a_paused_lane_gets_no_run_and_the_check_says_who_holds_it(deployed: Settings) -> None:
+    deployed(LANE__COUNT="2")
+    lanes = configuration.lane_store()
+    with dg.DagsterInstance.ephemeral() as instance:
+        lanes.pause(LanePause("1", "ann", "an upgrade", NOW_MS, 0))
+        requests = tick(instance).run_requests or []
+        assert [request.tags[LANE_TAG] for request in requests] == ["0"]
+        said = [(False, {"lane_1": "since 2027-01-15T08:00:00.000Z by ann: an upgrade"})]
+        assert pause_checks(instance) == said
+        tick(instance)
+        assert pause_checks(instance) == said, "The check was reported again though nothing changed."
+        lanes.resume("1")
+        assert [request.tags[LANE_TAG] for request in tick(instance).run_requests or []] == ["0", "1"]
+        assert pause_checks(instance) == [*said, (True, {})]
+
+
+def pause_checks(instance: dg.DagsterInstance) -> list[tuple[bool, dict[str, str]]]:
+    """Every evaluation of the check, oldest first: whether it passed, and its metadata."""
+    key = dg.AssetCheckKey(EVENT_STREAM, PAUSE_CHECK)
+    found = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+    evaluations = [record.event.dagster_event.event_specific_data for record in reversed(found)]
+    return [(one.passed, {name: str(value.value) for name, value in one.metadata.items()}) for one in evaluations]
 
 
 def test_the_run_of_a_lane_that_there_is_no_more_is_marked_as_failed_once_its_lease_is_over(deployed: Settings) -> None:

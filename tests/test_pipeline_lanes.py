@@ -10,7 +10,7 @@ from support.sending import LANE, LEASE_MS, Book, granted, intended
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.database import lanes
 from wakeline.errors import ConfigError, LeaseLostError, StreamError
-from wakeline.pipeline.lanes import ARCHIVE, LaneState, LaneStore, Lease
+from wakeline.pipeline.lanes import ARCHIVE, LanePause, LaneState, LaneStore, Lease
 
 RANGES = {0: (0, 5), 3: (7, 9)}
 
@@ -187,6 +187,50 @@ def test_offsets_are_corrected_to_what_the_warehouse_holds_even_backwards(book: 
     book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS)
     book.lanes.correct_offsets(lease, {0: 3, 1: 4})
     assert book.lanes.committed() == {0: 3, 1: 4, 3: 9}
+
+
+# Pauses
+
+
+def test_a_paused_lane_is_given_to_no_run_until_it_is_resumed(book: Book) -> None:
+    held_before = book.hold("run-1")
+    pause = LanePause(LANE, "ann", "an upgrade", NOW_MS, 0)
+    book.lanes.pause(pause)
+    assert book.lanes.pauses() == {LANE: pause}
+    book.lanes.commit(held_before, RANGES, NOW_MS, NOW_MS + LEASE_MS)  # What was begun may be ended.
+    book.lanes.release(held_before)
+    assert book.lanes.acquire(LANE, "run-2", NOW_MS, LEASE_MS) is None
+    assert book.lanes.acquire(LANE, "a reset", NOW_MS, LEASE_MS, despite_pause=True) is not None
+    assert (book.lanes.resume(LANE), book.lanes.resume(LANE)) == (True, False)
+    assert book.lanes.pauses() == {}
+    assert book.lanes.acquire(LANE, "run-2", NOW_MS + LEASE_MS, LEASE_MS) is not None
+
+
+def test_a_lane_that_drains_is_given_out_until_it_has_read_what_was_there(book: Book) -> None:
+    book.lanes.pause(LanePause(LANE, "ann", "an upgrade", NOW_MS, NOW_MS))
+    assert not book.lanes.is_paused(LANE)
+    lease = book.hold("run-1")
+    book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS, read_until_ms=NOW_MS - 1)
+    assert not book.lanes.is_paused(LANE)
+    book.lanes.note_read(lease, NOW_MS)
+    assert book.lanes.is_paused(LANE)
+    book.lanes.release(lease)
+    assert book.lanes.acquire(LANE, "run-2", NOW_MS, LEASE_MS) is None
+
+
+def test_the_last_pause_counts_and_other_lanes_go_on(book: Book) -> None:
+    two = book.store(2)
+    two.pause(LanePause("1", "ann", "an upgrade", NOW_MS, NOW_MS))
+    two.pause(LanePause("1", "bob", "at once", NOW_MS + 1, 0))
+    assert [two.is_paused(lane) for lane in two.names()] == [False, True]
+    assert two.pauses()["1"].paused_by == "bob"
+
+
+@pytest.mark.parametrize("call", ["pause", "resume"])
+def test_a_lane_that_there_is_not_is_neither_paused_nor_resumed(book: Book, call: str) -> None:
+    argument = LanePause("7", "ann", "why", NOW_MS, 0) if call == "pause" else "7"
+    with pytest.raises(ConfigError, match=r"There is no lane 7: lane\.count is 1\."):
+        getattr(book.lanes, call)(argument)
 
 
 # Several lanes
@@ -369,6 +413,41 @@ def test_the_archive_is_held_by_one_run_beside_the_lanes_and_whatever_their_numb
     two.release(second)
     assert one.acquire_archive("restore-3", NOW_MS, LEASE_MS) is not None
     assert (two.holders_so_far(), set(two.read_until())) == (3, {"0", "1"})
+
+
+def test_lanes_stand_still_as_long_as_whoever_asked_for_it_lives(book: Book) -> None:
+    lanes = book.lanes
+    assert not lanes.stand_still(NOW_MS)
+    asked = lanes.acquire_standstill("rebuild-1", NOW_MS, LEASE_MS)
+    assert asked is not None
+    assert lanes.acquire_standstill("rebuild-2", NOW_MS, LEASE_MS) is None
+    assert lanes.stand_still(NOW_MS + LEASE_MS - 1)
+    assert not lanes.stand_still(NOW_MS + LEASE_MS)
+    lanes.renew(asked, NOW_MS + LEASE_MS, LEASE_MS)
+    assert lanes.stand_still(NOW_MS + LEASE_MS)
+    lanes.release(asked)
+    assert not lanes.stand_still(NOW_MS + LEASE_MS)
+
+
+def test_one_run_at_a_time_rebuilds_whatever_the_archive_and_the_lanes_do(book: Book) -> None:
+    held(book.store(1), "0", "run-1")
+    book.lanes.acquire_archive("archive-1", NOW_MS, LEASE_MS)
+    first = book.lanes.acquire_rebuild("rebuild-1", NOW_MS, LEASE_MS)
+    assert first is not None
+    assert book.lanes.acquire_rebuild("rebuild-2", NOW_MS, LEASE_MS) is None
+    second = book.lanes.acquire_rebuild("rebuild-2", NOW_MS + LEASE_MS, LEASE_MS)
+    assert second is not None
+    assert second.fencing_token == first.fencing_token + 1
+    with pytest.raises(LeaseLostError):
+        book.lanes.renew(first, NOW_MS + LEASE_MS, LEASE_MS)
+    assert (book.lanes.holders_so_far(), set(book.lanes.read_until())) == (1, {"0"})
+
+
+def test_a_batch_of_another_stream_is_none_that_is_begun(book: Book) -> None:
+    lease = book.hold()
+    book.lanes.begin(lease, {0: (3, 9)}, NOW_MS, LEASE_MS)
+    assert book.lanes.begun_batches() == [{0: (3, 9)}]
+    assert book.store(stream="another").begun_batches() == []
 
 
 def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:

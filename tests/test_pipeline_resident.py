@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from support.clocks import MINUTE_MS, NOW_MS, Hand
+from support.clocks import MINUTE_MS, NOW_MS, SECOND_MS, Hand
 from support.messages import rows, track
 from support.sending import LANE, LEASE_MS, Book
 
 from wakeline.errors import LeaseLostError, LedgerError, StreamError, WarehouseError
-from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.pipeline.lanes import LanePause, LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.pipeline.resident import Resident
+from wakeline.pipeline.supervision import Run, supervise
 from wakeline.settings import LaneSettings
 
 RUN_MS = MINUTE_MS
@@ -30,6 +31,7 @@ class Script:
     steps: list[Step] = field(default_factory=list)
     recoveries: list[Step] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    read_until_ms: int = NOW_MS
 
     def step(self, lease: Lease) -> BatchResult | None:
         self.asked.append("step")
@@ -205,6 +207,51 @@ def test_a_successor_that_died_is_not_handed_over_to(world: World) -> None:
     assert world.run() == "its time is over"
 
 
+def test_a_run_gives_its_lane_back_while_all_lanes_are_to_stand_still_and_then_goes_on(
+    world: World, script: Script
+) -> None:
+    held: list[Lease] = []
+
+    def take(lease: Lease | None) -> None:
+        held.extend([lease] if lease else [])
+
+    def look() -> None:
+        waits = supervise(world.lanes.state(LANE), [Run("run-1", NOW_MS, True)], world.clock(), SETTINGS)
+        assert not waits.start
+        assert not waits.dead
+        if len(held) == 1:
+            take(world.lanes.acquire(LANE, "rebuild-1", world.clock(), LEASE_MS))
+        if world.clock() > NOW_MS + 3_000:
+            for lease in held:
+                world.lanes.release(lease)
+
+    def ask() -> None:
+        take(world.lanes.acquire_standstill("rebuild-1", world.clock(), LEASE_MS))
+
+    world.during = look
+    script.steps = [WORK, ask, None, None, None, WORK, world.stop_now]
+    assert world.run() == "stopped"
+    assert len(held) == 2
+    assert world.reported == [WORK, WORK]
+    assert script.asked.count("recover") == 2
+
+
+def test_a_run_does_not_take_a_lane_while_lanes_are_to_stand_still(world: World, script: Script) -> None:
+    world.lanes.acquire_standstill("rebuild-1", NOW_MS, LEASE_MS)
+    script.steps = [world.stop_now]
+    assert world.run() == "stopped"
+    assert world.clock() >= NOW_MS + LEASE_MS  # Whoever asked for it died.
+
+
+def test_a_run_can_be_stopped_while_its_lane_stands_still(world: World, script: Script) -> None:
+    def look() -> None:
+        world.lanes.acquire_standstill("rebuild-1", world.clock(), LEASE_MS)
+        world.stop = not world.lanes.state(LANE).holder
+
+    world.during = look
+    assert world.run() == "stopped while the lanes stood still"
+
+
 def test_a_run_that_lost_its_lane_ends_and_leaves_the_lane_to_the_new_holder(
     world: World, book: Book, script: Script
 ) -> None:
@@ -307,6 +354,28 @@ def test_the_ledger_may_go_away_while_a_run_holds_the_lane(
     script.steps = [lambda: failing(world, monkeypatch, "state", times=1)]
     assert world.run() == "its time is over"
     assert script.asked.count("recover") == 2
+
+
+def test_a_run_whose_lane_is_paused_ends_after_its_batch_and_none_takes_the_lane(world: World, script: Script) -> None:
+    script.steps = [WORK, lambda: paused(world, after_ms=0), WORK]
+    assert world.run() == "paused by ann: an upgrade"
+    assert (script.asked, world.reported) == (["recover", "step", "step"], [WORK])
+    assert world.run("run-2") == "the lane is paused"
+    assert world.lanes.state(LANE).holder == ""
+
+
+def test_a_run_that_drains_goes_on_until_it_has_read_what_was_there(world: World, script: Script) -> None:
+    paused(world, after_ms=NOW_MS + 7)
+    script.steps = [WORK, WORK, lambda: setattr(script, "read_until_ms", NOW_MS + 7), WORK]
+    assert world.run() == "paused by ann: an upgrade"
+    assert world.reported[:2] == [WORK, WORK]
+    assert world.lanes.is_paused(LANE)
+    assert world.run("run-2") == "the lane is paused"
+
+
+def paused(world: World, after_ms: int) -> None:
+    world.lanes.pause(LanePause(LANE, "ann", "an upgrade", world.clock(), after_ms))
+    world.clock.now_ms += SECOND_MS
 
 
 def test_any_other_error_fails_the_run_and_frees_the_lane(world: World, script: Script) -> None:

@@ -91,3 +91,9 @@ def test_however_a_lane_stands_a_live_one_loses_neither_its_holder_nor_its_succe
     state = held(since_ms=NOW_MS - HOUR_MS, successor="run-2", successor_seen_ms=NOW_MS)
     found = verdict(state, run("run-1", HOUR_MS), run("run-2", HOUR_MS), run("run-3", HOUR_MS))
     assert (found.start, found.dead) == (False, ("run-3",))
+
+
+def test_a_paused_lane_gets_no_run_and_dead_ones_are_marked_all_the_same() -> None:
+    stuck = run("run-2", 3 * MINUTE_MS, started=False)
+    found = supervise(FREE, [stuck], NOW_MS, SETTINGS, is_paused=True)
+    assert found == Verdict(False, "The lane is paused.", ("run-2",))

@@ -46,9 +46,11 @@ def pause(campaign: str, reason: str, by: str | None) -> None:
     Mails that expire in the meantime are skipped. A campaign that is paused already stays so, with its first reason.
     """
     from wakeline.activation.control import open_control
+    from wakeline.replay.audit import Doing, audited_on
 
-    who = by or getpass.getuser()
-    with open_control(load_settings(), system_clock) as control:
+    who, settings = by or getpass.getuser(), load_settings()
+    doing = Doing("pause", who, "", {"campaign": campaign, "reason": reason})
+    with audited_on(settings, system_clock, doing), open_control(settings, system_clock) as control:
         paused = control.pause(campaign, who, reason)
     since = f"since {to_iso(paused['paused_at_ms'])} by {paused['paused_by']}: {paused['reason']}"
     click.echo(f"{campaign} is paused {since}")
@@ -60,7 +62,10 @@ def pause(campaign: str, reason: str, by: str | None) -> None:
 def resume(campaign: str, by: str | None) -> None:
     """Let the mails of CAMPAIGN go on, those held as well."""
     from wakeline.activation.control import open_control
+    from wakeline.replay.audit import Doing, audited_on
 
-    with open_control(load_settings(), system_clock) as control:
-        resumed = control.resume(campaign, by or getpass.getuser())
+    who, settings = by or getpass.getuser(), load_settings()
+    doing = Doing("resume", who, "", {"campaign": campaign})
+    with audited_on(settings, system_clock, doing) as result, open_control(settings, system_clock) as control:
+        resumed = result["was_paused"] = control.resume(campaign, who)
     click.echo(f"{campaign} is resumed." if resumed else f"{campaign} was not paused.")

@@ -67,6 +67,17 @@ lanes = sa.Table(
     sa.Column("read_at_ms", sa.BigInteger, nullable=False, server_default="0", comment="When the stream was last read"),
 )
 
+#: Lanes that somebody holds: no run of theirs processes anything until they are let go on.
+lane_pauses = sa.Table(
+    "lane_pauses",
+    metadata,
+    sa.Column("lane", Text, primary_key=True),
+    sa.Column("paused_by", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("after_ms", sa.BigInteger, nullable=False, comment="What was appended until then is read before"),
+)
+
 #: The stream that offsets belong to: another identity under the same name is another stream.
 streams = sa.Table(
     "streams",
@@ -158,6 +169,36 @@ campaign_resumes = sa.Table(
     sa.Column("campaign", Text, primary_key=True),
     sa.Column("resumed_by", Text, nullable=False),
     sa.Column("resumed_at_ms", sa.BigInteger, nullable=False),
+)
+
+#: What people, and jobs on their behalf, have done by hand. Nothing in it is about customers.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("entry_id", Text, primary_key=True),
+    sa.Column("operation", Text, nullable=False, comment="The job or command"),
+    sa.Column("done_by", Text, nullable=False),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run, '' for the command line"),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("state", Text, nullable=False, comment="started, done or failed"),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("error", Text, nullable=False),
+    sa.Column("began_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, comment="null: still at it, or cut off"),
+    sa.Index("audit_by_time", "began_at_ms"),
+)
+
+#: Occurrences that somebody wants decided, in parts; a lane takes each between two batches.
+replay_requests = sa.Table(
+    "replay_requests",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("lane", Text, nullable=False),
+    sa.Column("position", Text, nullable=False, comment="Parts are taken in this order"),
+    sa.Column("run_id", Text, nullable=False, comment="The run that asked for it"),
+    sa.Column("campaign", Text, nullable=False),
+    sa.Column("occurrences", sa.JSON, nullable=False),
+    sa.Column("failed", sa.JSON, nullable=False, comment="[profile id, key] of sends to be reopened"),
 )
 
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.

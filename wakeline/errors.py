@@ -33,8 +33,20 @@ class EventRefusedError(StreamError):
     """An event that the stream will never take, as it is too large: trying again does not help."""
 
 
+class AlertError(WakelineError):
+    """The alert database cannot be reached, or refuses what was asked."""
+
+
 class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
+
+
+class RebuildError(WakelineError):
+    """Profiles cannot be rebuilt as things are; what was there is as it was."""
+
+
+class ReplayError(WakelineError):
+    """What was asked for by hand cannot be done, or needs a confirmation; nothing was changed unless it says so."""
 
 
 class LeaseLostError(WakelineError):

@@ -3,6 +3,7 @@
 Every field's description is what `docs/settings.md` shows; unknown keys are errors.
 """
 
+import hmac
 import os
 import re
 import secrets
@@ -29,19 +30,24 @@ from pydantic_settings import (
 from wakeline.activation.campaigns import QuietHours
 from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
+from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.replay.settings import ReplaySettings
 from wakeline.retention.settings import RetentionSettings
 from wakeline.section import Section
+from wakeline.sla.settings import SlaSettings
 
 #: The source of `collector.write_key`.
 DEFAULT_SOURCE = "default"
 #: The source of what mail recipients do with a mail.
 MAIL_SOURCE = "email"
-RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE)
+#: The source of `wakeline heartbeat`; the macro `is_heartbeat` knows its name too.
+HEARTBEAT_SOURCE = "heartbeat"
+RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token|^alerts\.(channels|url)", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -368,6 +374,9 @@ class DagsterSettings(Section):
     host: str = Field("127.0.0.1", description="Address of the Dagster web server.")
     port: int = Field(8230, description="Port of the Dagster web server.")
     code_port: int = Field(8231, description="Port of the code location server.")
+    url: str = Field(
+        "", description="Address of the web server as people reach it, for links; empty takes `host` and `port`."
+    )
     batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
     storage_url: str = Field(
         "",
@@ -405,8 +414,11 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
+    sla: SlaSettings = SlaSettings()
+    replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
+    alerts: AlertSettings = AlertSettings()
     retention: RetentionSettings = RetentionSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
@@ -418,6 +430,9 @@ class Settings(BaseSettings):
         for name in self.sources:
             if name in self.webhooks or name in RESERVED_SOURCES:
                 raise ValueError(f"sources.{name}: the name is taken by something else; choose another")
+        for name in self.webhooks:
+            if name in RESERVED_SOURCES:
+                raise ValueError(f"webhooks.{name}: the name is taken by something else; choose another")
         return self
 
     @model_validator(mode="after")
@@ -500,6 +515,11 @@ class Secrets(BaseModel):
     warehouse_password: str
     write_key: str
     signing_key: str
+
+    @property
+    def heartbeat_key(self) -> str:
+        """The write key of `wakeline heartbeat`: of the signing key, so that data folders from before have one too."""
+        return hmac.new(self.signing_key.encode(), HEARTBEAT_SOURCE.encode(), "sha256").hexdigest()
 
 
 def load_settings(config_path: Path | None = None) -> Settings:

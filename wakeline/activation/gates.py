@@ -5,7 +5,7 @@ A gate answers None (let it pass), a Skip (never), or a Wait (not now: all gates
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wakeline.activation.quiet_hours import QuietHours, first_allowed_ms, zone_of
@@ -70,6 +70,26 @@ class Candidate:
     occurred_at_ms: int
     expires_at_ms: int
     rules: Rules = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Which inputs of marketing mail are older than they may be: those of all campaigns, or of some by name."""
+
+    of_all: Mapping[str, Any] | None = None
+    of_campaigns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, campaign: str) -> Mapping[str, Any] | None:
+        """The record of the input that holds a campaign; None when nothing does."""
+        return self.of_all or self.of_campaigns.get(campaign)
+
+    def holds(self, campaign: str, campaign_class: str) -> bool:
+        """Whether a send of the campaign waits for it."""
+        return campaign_class == MARKETING and self.of(campaign) is not None
+
+
+#: Nothing is held.
+FRESH = Stale()
 
 
 @dataclass(frozen=True, slots=True)

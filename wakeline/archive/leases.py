@@ -43,12 +43,12 @@ class Leases:
         if len(self._held) > 1:
             return False
         for name in self._lanes.names():
-            lease = self._lanes.acquire(name, self._holder, self._clock(), self._lease_ms)
+            lease = self._lanes.acquire(name, self._holder, self._clock(), self._lease_ms, despite_pause=True)
             if lease is None:
                 raise ArchiveError(
                     f"The archive has events that lane {name} would ingest next, and run"
-                    f" {self._lanes.state(name).holder} is at work on it: turn lane_sensor off, terminate the run, and"
-                    " restore again."
+                    f" {self._lanes.state(name).holder} is at work on it: pause the lane (pause_lane), wait until"
+                    " the run ends, and restore again."
                 )
             self._held.append(lease)
         return True

@@ -49,12 +49,13 @@ def create_app(
         raise ConfigError("collector.write_key is empty; set it, or read the settings with load_settings.")
     appender = Appender(stream, clock)
     gate = Gate(settings.collector, appender, UnreadGauge(unread_events, clock))
-    signing_key = load_secrets(settings.data_dir).signing_key
+    secrets = load_secrets(settings.data_dir)
+    sources = Sources(settings, secrets.heartbeat_key)
     intake = Intake(appender, gate, clock, new_id)
     return Starlette(
         routes=[
-            *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
-            *MailEndpoints(settings, signing_key, intake).routes(),
+            *Endpoints(settings.collector, sources, intake, settings.activation.public_url).routes(),
+            *MailEndpoints(settings, secrets.signing_key, intake).routes(),
             *webhook_routes(settings, intake, fetch),
             *service_routes(intake, stream.spooled if isinstance(stream, SpooledStream) else dict),
         ],

@@ -71,6 +71,16 @@ class Gate:
         if self._unread.count() > self._settings.max_unread_events:
             raise try_again(503, "Too many events wait to be processed.", UNREAD_RETRY_SECONDS)
 
+    def pressure(self) -> dict[str, object]:
+        """Why requests are refused now and how many events are unread, for people to see; empty when none are."""
+        unread = self._unread.count()
+        try:
+            self.check()
+        except RefusedError as error:
+            too_many = {"unread_events": unread} if unread > self._settings.max_unread_events else {}
+            return {"refusing": str(error), **too_many}
+        return {}
+
     def check_room(self, size: int) -> None:
         """Raises RefusedError when so many bytes cannot wait for the stream: 429, or 413 when they never could."""
         if size > self._settings.max_pending_bytes:

@@ -34,6 +34,10 @@ class Intake:
         """Why events cannot be appended, as far as known."""
         return self._appender.failure()
 
+    def pressure(self) -> dict[str, object]:
+        """Why requests are refused now, as health shows it; empty when none are."""
+        return self._gate.pressure()
+
     def take(self, batches: Sequence[Sourced], received_at_ms: int) -> Awaitable[None]:
         """Done once the messages are durable; StreamError comes of awaiting it. Raises RefusedError (413, 429, 503).
 

@@ -13,7 +13,7 @@ _MS_PER_HOUR = 3_600_000
 _WAITED_FOR = {
     "quiet_hours": "for the night to end",
     "lower_priority": "for a mail of higher priority",
-    "stale_inputs": "for events to be read",
+    "stale_inputs": "for what it rests on to be up to date",
     "campaign_paused": "for its campaign to be resumed",
 }
 
@@ -88,7 +88,10 @@ def _lower_priority(row: Row) -> str:
 
 def _stale_inputs(row: Row) -> str:
     record = _record(row)
-    return f"Events after {moment(record['read_until_ms'])} were not read yet (lane {record['lane']})."
+    if "built_at_ms" in record:
+        return f"What it rests on, {record['input']}, was last built at {moment(record['built_at_ms'])}."
+    who = f"lane {record['lane']}" if "lane" in record else record["input"]
+    return f"Events after {moment(record['read_until_ms'])} were not read yet ({who})."
 
 
 def _campaign_paused(row: Row) -> str:
@@ -112,6 +115,7 @@ _REASONS: Mapping[str, Callable[[Row], str]] = {
     "lower_priority": _lower_priority,
     "stale_inputs": _stale_inputs,
     "campaign_paused": _campaign_paused,
+    "reopened": lambda _row: "The provider had refused it; somebody has it tried again.",
     "missing_variable": lambda row: f"The mail could not be written: {_record(row)['problem']}",
 }
 _STATES: Mapping[str, Callable[[Row], str]] = {

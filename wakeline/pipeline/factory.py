@@ -23,11 +23,16 @@ from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore
 from wakeline.pipeline.lanes_sql import SqlLaneStore
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
+from wakeline.replay.requests import open_requests
 from wakeline.settings import Settings, load_secrets
+from wakeline.sla.holds import Holds
+from wakeline.sla.inputs import inputs_of
+from wakeline.sla.measuring import built_at_ms
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.manifest import read_manifest
 from wakeline.warehouse.mirror import Mirror
 
 #: A thousand years fit into a column of the ledger.
@@ -63,6 +68,8 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
+            Holds(inputs_of(read_manifest(settings, "everyone"), campaigns), lambda: built_at_ms(client), clock),
+            open_requests(database),
         )
 
 

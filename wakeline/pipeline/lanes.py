@@ -21,8 +21,12 @@ Row = Mapping[str, Any]
 
 #: There is always this one.
 FIRST_LANE = "0"
-#: No lane, but the name under which one run at a time holds the archive.
+#: No lanes, but names under which one run at a time holds something: the archive, the right to rebuild profiles, and
+#: the right to let all lanes stand still.
 ARCHIVE = "archive"
+REBUILD = "rebuild"
+STANDSTILL = "standstill"
+NO_LANES = (ARCHIVE, REBUILD, STANDSTILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,17 @@ class Lease:
     lane_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class LanePause:
+    """Who holds a lane, why and since when; what was appended until `after_ms` is processed before (0: nothing)."""
+
+    lane: str
+    paused_by: str
+    reason: str
+    paused_at_ms: int
+    after_ms: int
+
+
 NOBODY = LaneState("", 0, 0, 0, "", 0, 0)
 
 
@@ -70,17 +85,67 @@ class LaneStore(ABC):
     def state(self, lane: str) -> LaneState:
         """The lane's row; all zero for a lane nobody has held yet."""
 
-    @abstractmethod
-    def acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+    def acquire(
+        self, lane: str, holder: str, now_ms: int, lease_ms: int, *, despite_pause: bool = False
+    ) -> Lease | None:
         """The lease if the lane is free or its holder's lease has expired, else None.
 
-        None as well while lanes of another number are at work, or have begun a batch that is theirs to do again.
-        Raises ConfigError when there is no such lane.
+        None as well while the lane is paused, and while lanes of another number are at work, or have begun a batch that
+        is theirs to do again. `despite_pause` is for those who need that nobody processes the lane. Raises ConfigError
+        when there is no such lane.
+        """
+        self.require_lane(lane)
+        if not despite_pause and self.is_paused(lane):
+            return None
+        return self._acquire(lane, holder, now_ms, lease_ms)
+
+    @abstractmethod
+    def _acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The same of a lane that there is and that may be taken."""
+
+    def is_paused(self, lane: str) -> bool:
+        """Whether no run may process the lane: it is paused, and has read what it was to read before."""
+        pause = self.pauses().get(lane)
+        return pause is not None and (not pause.after_ms or self.read_until()[lane] >= pause.after_ms)
+
+    @abstractmethod
+    def pause(self, pause: LanePause) -> None:
+        """Let no run process a lane from now on, instead of an earlier pause. Raises ConfigError without such a lane.
+
+        Its present run ends after the batch that it is at.
         """
 
     @abstractmethod
+    def resume(self, lane: str) -> bool:
+        """Let a lane go on; whether it was paused."""
+
+    @abstractmethod
+    def pauses(self) -> dict[str, LanePause]:
+        """The pauses in force, by lane."""
+
     def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         """The right to write the archive or to restore from it; None while another run has it."""
+        return self._acquire_named(ARCHIVE, holder, now_ms, lease_ms)
+
+    def acquire_rebuild(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The right to rebuild profiles; None while another run has it."""
+        return self._acquire_named(REBUILD, holder, now_ms, lease_ms)
+
+    def acquire_standstill(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """Asks all resident runs to give their lanes back after the batch they are at, and to take none.
+
+        As long as the lease lives; None while another run has it.
+        """
+        return self._acquire_named(STANDSTILL, holder, now_ms, lease_ms)
+
+    def stand_still(self, now_ms: int) -> bool:
+        """Whether somebody lets all lanes stand still."""
+        state = self.state(STANDSTILL)
+        return bool(state.holder) and state.expires_at_ms > now_ms
+
+    @abstractmethod
+    def _acquire_named(self, name: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The lease of one of NO_LANES; None while another run has it."""
 
     @abstractmethod
     def wait_as_successor(self, lane: str, holder: str, now_ms: int) -> None:
@@ -164,7 +229,8 @@ class LaneStore(ABC):
     def _first_identity(self, identity: str) -> str:
         """The identity that was seen first, which this one may be."""
 
-    def _require_lane(self, lane: str) -> None:
+    def require_lane(self, lane: str) -> None:
+        """Raises ConfigError when there is no such lane."""
         if lane not in self.names():
             raise ConfigError(f"There is no lane {lane}: lane.count is {self.lane_count}.")
 

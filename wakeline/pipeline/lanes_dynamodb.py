@@ -5,15 +5,17 @@ read has the revision still.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
-from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, put, update
+from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, delete, put, update
 from wakeline.errors import LedgerError
 from wakeline.pipeline.lanes import (
-    ARCHIVE,
+    NO_LANES,
     NOBODY,
+    LanePause,
     LaneState,
     LaneStore,
     Lease,
@@ -27,6 +29,7 @@ from wakeline.pipeline.lanes import (
 
 LANES = "lanes"
 _LANE = "lane#"
+_PAUSES = "lane_pauses"
 _LAYOUT: Key = (LANES, "layout")
 _ATTEMPTS = 50
 #: Of a transaction there must be room for the lane's own item.
@@ -49,7 +52,7 @@ _NEW: Row = {
 
 def lane_key(lane: str) -> Key:
     """Where a lane's item is."""
-    return LANES, ARCHIVE if lane == ARCHIVE else f"{_LANE}{lane}"
+    return LANES, lane if lane in NO_LANES else f"{_LANE}{lane}"
 
 
 def fence(lease: Lease) -> Action:
@@ -71,8 +74,7 @@ class DynamoLaneStore(LaneStore):
         row = _row(found[lane_key(lane)])
         return LaneState(**{name: row[name] for name in LaneState.__slots__})
 
-    def acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        self._require_lane(lane)
+    def _acquire(self, lane: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         for failures in range(_ATTEMPTS):
             layout = self._table.get([_LAYOUT]).get(_LAYOUT, {}).get("revision")
             rows = self._rows()
@@ -99,20 +101,36 @@ class DynamoLaneStore(LaneStore):
         self._table.write(writes)
         return lease
 
-    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        key = lane_key(ARCHIVE)
-        new = {**_NEW, "lane": ARCHIVE, "lane_count": self.lane_count}
+    def _acquire_named(self, name: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        key = lane_key(name)
+        new = {**_NEW, "lane": name, "lane_count": self.lane_count}
         for failures in range(_ATTEMPTS):
-            row = {name: _row(item) for name, item in self._table.get([key]).items()}.get(key, new)
+            row = {found: _row(item) for found, item in self._table.get([key]).items()}.get(key, new)
             if is_alive(row, now_ms):
                 return None
-            lease = Lease(ARCHIVE, holder, row["fencing_token"] + 1, self.lane_count)
+            lease = Lease(name, holder, row["fencing_token"] + 1, self.lane_count)
             try:
-                self._table.write([_put_row(ARCHIVE, {**row, **_given(lease, now_ms, lease_ms)})])
+                self._table.write([_put_row(name, {**row, **_given(lease, now_ms, lease_ms)})])
                 return lease
             except ChangedError:
                 self._table.pause(failures)
-        raise LedgerError("The archive changes hands again and again.")
+        raise LedgerError(f"The lease '{name}' changes hands again and again.")
+
+    def pause(self, pause: LanePause) -> None:
+        self.require_lane(pause.lane)
+        self._table.write([put((_PAUSES, pause.lane), asdict(pause))])
+
+    def resume(self, lane: str) -> bool:
+        self.require_lane(lane)
+        try:
+            self._table.write([delete((_PAUSES, lane), {"lane": lane})])
+        except ChangedError:
+            return False
+        return True
+
+    def pauses(self) -> dict[str, LanePause]:
+        items = self._table.query(_PAUSES)
+        return {item["lane"]: LanePause(**{name: item[name] for name in LanePause.__slots__}) for item in items}
 
     def _laid_out(self, rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
         """The rows as they must be; where their number has changed nobody holds a lane of the old one any more."""
@@ -195,7 +213,7 @@ class DynamoLaneStore(LaneStore):
         return min((at_ms for at_ms in known if at_ms), default=None)
 
     def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
-        return [ranges_of_intent(row["intent"]) for row in self._rows().values() if row["intent"]]
+        return [ranges_of_intent(intent) for row in self._rows().values() if (intent := self._begun(row))]
 
     def holders_so_far(self) -> int:
         return sum(row["fencing_token"] for row in self._rows().values())

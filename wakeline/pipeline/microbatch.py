@@ -6,13 +6,12 @@ functions of what is in the warehouse, activation is idempotent by the ledger's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
 from wakeline.activation.consent import said_in
 from wakeline.activation.deliverability import delivery_reports
-from wakeline.activation.gates import Rules
+from wakeline.activation.gates import Rules, Stale
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.mailer import Answer, Mailer, Patience
@@ -22,7 +21,9 @@ from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.triggers import Occurrence
-from wakeline.settings import LaneSettings, Settings
+from wakeline.replay.requests import ReplayRequests, Request
+from wakeline.settings import HEARTBEAT_SOURCE, LaneSettings, Settings
+from wakeline.sla.holds import Holds
 from wakeline.streams.protocol import EventStream, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
@@ -71,6 +72,8 @@ class MicroBatches:
     mailer: Mailer
     campaigns: Mapping[str, Campaign]
     rules: Mapping[str, Rules]
+    holds: Holds
+    requests: ReplayRequests
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
@@ -79,6 +82,8 @@ class MicroBatches:
     _looked_for_wakeups_ms: int = 0
     _noted_read_ms: int = 0
     _rows_limit: int = 0
+    _looked_for_requests_ms: int = 0
+    _stream_is_next: bool = False
 
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
@@ -87,7 +92,7 @@ class MicroBatches:
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
         self.ledger.settle_orphans(lease, self.clock())
-        self.landing.pin_view_tokens()
+        self.landing.begin()
         redone = []
         while ranges := self.lanes.to_redo(lease):
             redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
@@ -96,7 +101,16 @@ class MicroBatches:
         return redone
 
     def step(self, lease: Lease) -> BatchResult | None:
-        """One micro-batch; None when there was nothing to do. Raises LeaseLostError when the lane was taken over."""
+        """One micro-batch, or a part of what somebody wants decided again, by turns; None when there was nothing to do.
+
+        Raises LeaseLostError when the lane was taken over.
+        """
+        ways = (self._step_stream, self._step_requests)
+        first, second = ways if self._stream_is_next else reversed(ways)
+        return first(lease) or second(lease)
+
+    def _step_stream(self, lease: Lease) -> BatchResult | None:
+        self._stream_is_next = False
         lane = self.settings.lane
         limit = self._rows_limit or lane.batch_rows
         starts = self._starts(lease)
@@ -111,6 +125,42 @@ class MicroBatches:
         result = self._process(lease, records, ranges_of(records, starts))
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
+
+    def _step_requests(self, lease: Lease) -> BatchResult | None:
+        now_ms = self.clock()
+        if now_ms - self._looked_for_requests_ms < self.settings.lane.wakeup_seconds * 1000:
+            return None
+        request = self.requests.next(lease.lane, self.lanes.lane_count, self.campaigns)
+        if request is None:
+            self._looked_for_requests_ms = now_ms
+            return None
+        self._stream_is_next = True
+        return self._process_request(lease, request)
+
+    def _process_request(self, lease: Lease, request: Request) -> BatchResult:
+        """Decide on occurrences that a job found, as if a batch had: each with the person and the campaign of now."""
+        self.lanes.renew(lease, self.clock(), self._lease_ms)
+        as_of_ms = self.clock()
+        ids = {one.profile_id for one in request.occurrences}
+        members = self.evaluator.candidates(ids, int(lease.lane), self.lanes.lane_count, as_of_ms, as_of_ms)
+        owner = {id_: profile_id for profile_id, id_ in members}
+        found = [replace(one, profile_id=owner[one.profile_id]) for one in request.occurrences]
+        nothing = _Ingested({}, (), as_of_ms, as_of_ms)
+        campaign = {request.campaign: self.campaigns[request.campaign]}
+        intended = self._intended(found, campaign, nothing, members, as_of_ms)
+        self.ledger.reopen(lease, request.failed, as_of_ms)
+        decided, answers = self._activate(lease, intended, {}, as_of_ms, request.run_id)
+        self.requests.remove(lease, request)
+        return BatchResult({}, (), decided, answers)
+
+    def process_missing(self, lease: Lease, records: Sequence[Record]) -> BatchResult:
+        """A batch of records of one partition, one after the other, that landing lacks though it has later ones.
+
+        The partition's offset is the caller's to correct.
+        """
+        ranges = {records[0].partition: (records[0].offset, records[-1].offset + 1)}
+        seen = self.landing.earlier([classify(one, self.settings.collector.max_event_bytes) for one in records], {})
+        return self._process(lease, records, ranges, seen=frozenset(seen))
 
     def _starts(self, lease: Lease) -> dict[int, int]:
         """Where the lane's partitions go on; those that are new begin with their first event."""
@@ -128,15 +178,22 @@ class MicroBatches:
         return self.clock() - self._looked_for_wakeups_ms >= self.settings.lane.wakeup_seconds * 1000
 
     def _process(
-        self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses | None = None
+        self,
+        lease: Lease,
+        records: Sequence[Record],
+        ranges: Ranges,
+        landed: Statuses | None = None,
+        seen: frozenset[str] = frozenset(),
     ) -> BatchResult:
-        ingested = self._ingest(lease, records, ranges, landed or {})
+        ingested = self._ingest(lease, records, ranges, landed or {}, seen)
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
-        touched = {row.id for row in ingested.rows if row.status == "accepted"}
+        touched = {row.id for row in ingested.rows if is_of_customer(row)}
         members = self.evaluator.candidates(
             touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
         )
-        decided, answers = self._activate(lease, ingested, members, as_of_ms)
+        occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
+        intended = self._intended(occurrences, self.campaigns, ingested, members, as_of_ms)
+        decided, answers = self._activate(lease, intended, ingested.ranges, as_of_ms, lease.holder)
         if records or members:  # An idle look changes nothing worth a write.
             self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
         self.evaluated_until_ms = as_of_ms
@@ -146,14 +203,16 @@ class MicroBatches:
             self.stream.commit(ends)
         return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
 
-    def _ingest(self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses) -> _Ingested:
+    def _ingest(
+        self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses, seen: frozenset[str]
+    ) -> _Ingested:
         read_at_ms = self.clock()
         if not records:
             return _Ingested(ranges, (), read_at_ms, read_at_ms)
         self.lanes.begin(lease, ranges, read_at_ms, self._lease_ms)
         max_bytes = self.settings.collector.max_event_bytes
         rows = [classify(record, max_bytes) for record in records]
-        rows = mark_as_landed(rows, landed, self.landing.earlier(rows, ranges))
+        rows = mark_as_landed(rows, landed, {*seen, *self.landing.earlier(rows, ranges)})
         self.landing.insert(rows, ranges)
         self._hear(lease, rows)
         return _Ingested(ranges, rows, read_at_ms, self.clock())
@@ -169,33 +228,36 @@ class MicroBatches:
 
         A stream that keeps events for hours only must know besides that nobody has missed any.
         """
-        if self.clock() - self._noted_read_ms >= self._stale_ms // 4:
+        if self.clock() - self._noted_read_ms >= min(self._stale_ms, self._lag_ms) // 4:
             self._noted_read_ms = self.clock()
             self.lanes.note_read(lease, self._noted_read_ms)
 
-    def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
-        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""
+    def _stale(self, lease: Lease) -> Stale:
+        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet.
+
+        And the inputs of campaigns that miss their service level.
+        """
         others = self.lanes.read_until() if self.lanes.lane_count > 1 else {}
         known = {**others, lease.lane: self.read_until_ms}
         lane, until_ms = min(known.items(), key=lambda one: one[1])
-        return {"lane": lane, "read_until_ms": until_ms} if self.clock() - until_ms > self._stale_ms else None
+        behind = self.clock() - until_ms > self._stale_ms
+        return Stale({"lane": lane, "read_until_ms": until_ms} if behind else None, self.holds.stale(until_ms))
 
     def _activate(
-        self, lease: Lease, ingested: _Ingested, members: Sequence[Member], as_of_ms: int
+        self, lease: Lease, intended: Sequence[Intended], ranges: Ranges, as_of_ms: int, run_id: str
     ) -> tuple[list[Decided], list[Answer]]:
         """Claim and send, a few at a time: the first mail of a large batch must not wait for the claim of the last."""
-        intended = self._intended(ingested, members, as_of_ms)
         stale, patience = self._stale(lease), self.mailer.patience()
         decided, answers = self._activate_waiting(lease, stale, as_of_ms, patience)
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
-            outcome = self.ledger.claim(lease, chunk, lease.holder, ingested.ranges, self.clock(), stale)
+            outcome = self.ledger.claim(lease, chunk, run_id, ranges, self.clock(), stale)
             answers += self._send(lease, [one.claim for one in outcome if one.claim], patience)
             decided += outcome
         return decided, answers
 
     def _activate_waiting(
-        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int, patience: Patience
+        self, lease: Lease, stale: Stale, as_of_ms: int, patience: Patience
     ) -> tuple[list[Decided], list[Answer]]:
         waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
         if not waiting:
@@ -218,20 +280,27 @@ class MicroBatches:
             for one in waiting
         ]
 
-    def _intended(self, ingested: _Ingested, members: Sequence[Member], as_of_ms: int) -> list[Intended]:
-        new = self._undecided(self.evaluator.occurrences(members, as_of_ms) if members else [])
+    def _intended(
+        self,
+        occurrences: Sequence[Occurrence],
+        campaigns: Mapping[str, Campaign],
+        ingested: _Ingested,
+        members: Sequence[Member],
+        as_of_ms: int,
+    ) -> list[Intended]:
+        new = self._undecided(occurrences, campaigns)
         if not new:
             return []
         profiles = {occurrence.profile_id for occurrence in new}
         concerned = [member for member in members if member[0] in profiles]
         contacts = self.evaluator.contacts(concerned, as_of_ms)
         causes = _causes(ingested, concerned, self.clock())
-        return intended_sends(new, self.campaigns, self.rules, contacts, causes)
+        return intended_sends(new, campaigns, self.rules, contacts, causes)
 
-    def _undecided(self, occurrences: Sequence[Occurrence]) -> list[Occurrence]:
+    def _undecided(self, occurrences: Sequence[Occurrence], campaigns: Mapping[str, Campaign]) -> list[Occurrence]:
         """Occurrences that at least one campaign has not decided on; the rest were decided in an earlier batch."""
         by_trigger: dict[str, list[str]] = {}
-        for campaign in self.campaigns.values():
+        for campaign in campaigns.values():
             by_trigger.setdefault(campaign.trigger, []).append(campaign.name)
         return self.ledger.undecided(occurrences, by_trigger)
 
@@ -250,6 +319,10 @@ class MicroBatches:
     @property
     def _stale_ms(self) -> int:
         return round(self.settings.activation.stale_after_seconds * 1000)
+
+    @property
+    def _lag_ms(self) -> int:
+        return round(self.settings.sla.lag_seconds * 1000)
 
     @property
     def _lease_ms(self) -> int:
@@ -281,6 +354,11 @@ def read_until(records: Sequence[Record], read_at_ms: int) -> int:
     for record in records:
         newest[record.partition] = max(newest.get(record.partition, 0), record.appended_at_ms)
     return min(newest.values(), default=read_at_ms)
+
+
+def is_of_customer(row: LandingRow) -> bool:
+    """Whether it is an accepted event and no heartbeat."""
+    return row.status == "accepted" and row.source != HEARTBEAT_SOURCE
 
 
 def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:

@@ -7,7 +7,8 @@ from threading import Lock
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater
 from wakeline.activation.ledger.states import FAILED, MISSING_VARIABLE, RETRY, SENT, SKIPPED, UNKNOWN
 from wakeline.clock import Clock
-from wakeline.pipeline.microbatch import BatchResult
+from wakeline.pipeline.microbatch import BatchResult, is_of_customer
+from wakeline.settings import HEARTBEAT_SOURCE
 
 #: Latencies kept between two reports; beyond it the percentiles are those of the first.
 _MAX_LATENCIES = 10_000
@@ -20,7 +21,10 @@ class Report:
     began_ms: int = 0
     ended_ms: int = 0
     batches: int = 0
+    #: Of all events, heartbeats included.
     statuses: Counter[str] = field(default_factory=Counter)
+    heartbeats: int = 0
+    accepted_of_customers: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
     max_occurred_at_ms: int = 0
     latencies_ms: list[int] = field(default_factory=list)
@@ -43,6 +47,8 @@ class Report:
         """Count one micro-batch in."""
         self.batches += 1
         self.statuses.update(row.status for row in result.rows)
+        self.heartbeats += sum(row.source == HEARTBEAT_SOURCE for row in result.rows)
+        self.accepted_of_customers += sum(map(is_of_customer, result.rows))
         self.offsets.update({partition: end for partition, (_, end) in result.ranges.items()})
         accepted = (row.occurred_at_ms for row in result.rows if row.status == "accepted")
         self.max_occurred_at_ms = max(self.max_occurred_at_ms, *accepted, 0)

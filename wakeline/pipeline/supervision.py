@@ -31,12 +31,16 @@ class Verdict:
     dead: tuple[str, ...] = ()
 
 
-def supervise(state: LaneState, runs: Sequence[Run], now_ms: int, settings: LaneSettings) -> Verdict:
-    """A lane without a live lease gets a run; one near its end gets a successor; never two of them."""
+def supervise(
+    state: LaneState, runs: Sequence[Run], now_ms: int, settings: LaneSettings, *, is_paused: bool = False
+) -> Verdict:
+    """A lane without a live lease gets a run; one near its end gets a successor; never two, and none while paused."""
     alive = bool(state.holder) and state.expires_at_ms > now_ms
     standby = now_ms - state.successor_seen_ms < SUCCESSOR_ALIVE_MS
     dead = tuple(run.run_id for run in runs if _is_dead(run, state, alive, standby, now_ms))
     coming = [run for run in runs if run.run_id not in (state.holder, *dead) and not _is_ending(run, state, standby)]
+    if is_paused:
+        return Verdict(False, "The lane is paused.", dead)
     if coming or standby:
         return Verdict(False, "A run is on its way to the lane.", dead)
     if not alive:

@@ -31,10 +31,11 @@ class LiveModel:
 
 @dataclass(frozen=True, slots=True)
 class LiveModels:
-    """What a micro-batch asks the warehouse: who is a candidate, what fired, and how to reach the person."""
+    """What a lane asks the warehouse: who is a candidate, what fired, how to reach the person, who was looked at."""
 
     candidates: LiveModel
     contacts: LiveModel
+    looks: LiveModel
     triggers: tuple[LiveModel, ...]
 
 
@@ -65,7 +66,8 @@ def live_models(manifest: Mapping[str, Any]) -> LiveModels:
     }
     triggers = (model for model in live.values() if model.path.startswith(f"dbt_project/{_TRIGGER_FOLDER}"))
     try:
-        return LiveModels(live["candidates"], live["contacts"], tuple(sorted(triggers, key=lambda model: model.name)))
+        in_order = tuple(sorted(triggers, key=lambda model: model.name))
+        return LiveModels(live["candidates"], live["contacts"], live["looks"], in_order)
     except KeyError as missing:
         raise ConfigError(f"The dbt project has no model {missing} with the tag 'live'; restore it.") from missing
 

@@ -14,6 +14,7 @@ from xmlrpc.client import Fault, ServerProxy
 import httpx
 from supervisor.xmlrpc import SupervisorTransport
 
+from wakeline.alerts.channels import open_channels
 from wakeline.clock import system_clock
 from wakeline.engines import open_database
 from wakeline.errors import StreamError, WakelineError
@@ -53,6 +54,7 @@ class Stack:
 
         A stream that cannot be read is said and not waited for: all else runs without it, and shows what is wrong.
         """
+        open_channels(self._settings.alerts)  # A wrong address is told now, not when something is wrong.
         self._check_ports()
         require_storage(self._settings.dagster)
         self._start_supervisor()

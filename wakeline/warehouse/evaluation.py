@@ -47,6 +47,14 @@ class Evaluator:
         rows = _ask(self._client, self._models.candidates, parameters, table)
         return [(row["profile_id"], row["id"]) for row in rows]
 
+    def looks(self, begins_at_ms: int, ends_at_ms: int, step_ms: int) -> dict[int, set[str]]:
+        """Moment -> ids that a lane had reason to look at in the step of a past window that ends with it, in order."""
+        window = {"begins_at": _moment(begins_at_ms), "ends_at": _moment(ends_at_ms), "step_ms": step_ms}
+        found: dict[int, set[str]] = {}
+        for row in _ask(self._client, self._models.looks, window, _table("_touched", ["id"], ())):
+            found.setdefault(to_epoch_ms(row["looked_at"]), set()).add(row["id"])
+        return dict(sorted(found.items()))
+
     def occurrences(self, members: Sequence[Member], as_of_ms: int) -> list[Occurrence]:
         """What every trigger returns for these profiles at `as_of`."""
         parameters, table = {"as_of": _moment(as_of_ms)}, _members(members)

@@ -3,7 +3,7 @@
 Every transaction checks the lease's fencing token. See docs/decisions/0014-versions-on-dynamodb.md.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -12,7 +12,7 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, TryLater
-from wakeline.activation.gates import HELD, MARKETING, Facts, Rules, decide
+from wakeline.activation.gates import FRESH, HELD, Facts, Rules, Stale, decide
 from wakeline.activation.ledger.dynamodb_facts import Asked, Moment, facts_of, keys_of, read_counted
 from wakeline.activation.ledger.dynamodb_items import (
     HELD_KIND,
@@ -52,6 +52,7 @@ from wakeline.activation.ledger.states import (
     WAITING,
     decided_again,
     lost,
+    reopened,
     settled,
 )
 from wakeline.activation.mailer import Answer
@@ -61,6 +62,8 @@ from wakeline.pipeline.lanes import Lease, Ranges, lease_lost
 from wakeline.pipeline.lanes_dynamodb import LANES, fence
 from wakeline.pipeline.triggers import Occurrence
 
+#: Whose decisions are only foreseen.
+_NO_LEASE = Lease("", "", 0, 0)
 _PAUSES, _RESUMES = "pauses", "resumes"
 #: Bytes in one transaction; AWS takes 4 MB.
 _MOST_BYTES = 2_000_000
@@ -131,7 +134,7 @@ class DynamoLedger:
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order; already decided keys are left out.
 
@@ -140,6 +143,24 @@ class DynamoLedger:
         """
         moment = Moment(now_ms, stale, self.pauses())
         return self._decide(lease, [_new(one, lease, run_id, batch, now_ms) for one in intended], moment)
+
+    def foresee(self, intended: Sequence[Intended], failed: Collection[str], now_ms: int) -> list[Decided]:
+        """What `claim` would decide now, in order; `failed` are keys that are asked about as well.
+
+        Each as if it were the only one: a cap that the sends reach together is not seen.
+        """
+        moment = Moment(now_ms, FRESH, self.pauses())
+        tasks = [_new(one, _NO_LEASE, "", {}, now_ms, one.key in failed) for one in intended]
+        return [decided for part in _of_different_people(tasks) for decided in self._prepared(part, moment)[0]]
+
+    def reopen(self, lease: Lease, failed: Sequence[tuple[str, str]], now_ms: int) -> int:
+        """Let failed sends, each (profile id, key), wait for their gates again; how many did."""
+
+        def change(row: Row) -> Mapping[str, Any] | None:
+            values = reopened(row, now_ms)
+            return {**values, "changed_at_ms": now_ms} if values else None
+
+        return self._change(lease, [(send_key(profile_id, key), change) for profile_id, key in failed])
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Write what the ESP answered; a fact about a claim, so it needs no lease.
@@ -195,7 +216,7 @@ class DynamoLedger:
                 if lane != lease.lane or item["fencing_token"] < lease.fencing_token:
                     yield item["pk"], item["sk"]
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         pauses = self.pauses()
         found = [item for shard in SHARDS for item in _first(self._table.open(timed_kind(shard), until(now_ms)), limit)]
@@ -212,7 +233,7 @@ class DynamoLedger:
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
@@ -328,12 +349,12 @@ class DynamoLedger:
         raise LedgerError("Changes of sends were overtaken by others again and again.")
 
 
-def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int) -> _Task:
+def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int, has_failed: bool = False) -> _Task:
     ids = [id_ for id_ in one.person.ids if id_ != one.profile_id]
     candidate = candidate_of(one)
 
     def asks(row: Row | None) -> Asked | None:
-        is_open = row is None or is_reopenable(row)
+        is_open = row is None or is_reopenable(row) or has_failed
         return Asked(candidate, one.campaign, one.person.ids) if is_open else None
 
     def decides(row: Row | None, facts: Facts) -> tuple[Row, Decided]:
@@ -445,15 +466,15 @@ def _may_be_out(row: Row) -> bool:
     return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
 
 
-def _is_due(row: Row, now_ms: int, stale: Mapping[str, Any] | None, pauses: Mapping[str, Any]) -> bool:
+def _is_due(row: Row, now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:
     if row["state"] == HELD:
         return _is_let_go(row, now_ms, stale, pauses)
     return row["state"] in WAITING and row["next_attempt_at_ms"] <= now_ms
 
 
-def _is_let_go(row: Mapping[str, Any], now_ms: int, stale: Mapping[str, Any] | None, pauses: Mapping[str, Any]) -> bool:
+def _is_let_go(row: Mapping[str, Any], now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
-    is_stale = bool(stale) and row["campaign_class"] == MARKETING
+    is_stale = stale.holds(row["campaign"], row["campaign_class"])
     return row["expires_at_ms"] <= now_ms or not (is_stale or row["campaign"] in pauses)
 
 

@@ -1,7 +1,7 @@
 """What people and displays ask of the ledger, in whatever database it is; nothing of it decides anything."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from wakeline.engines import Database
 
 _OPEN = (CLAIMED, RETRY)
 Row = Mapping[str, Any]
+#: SQLite takes at most 32,766 variables in a statement.
+_CHUNK = 10_000
 
 
 def count_open(database: Database) -> int:
@@ -53,6 +55,22 @@ def send_of(database: Database, key: str) -> Row | None:
     with database.connect().execution_options(read_only=True) as connection:
         row = connection.execute(query).mappings().one_or_none()
     return None if row is None else dict(row)
+
+
+def states_of(database: Database, keys: Iterable[tuple[str, str]]) -> dict[str, Row]:
+    """Key -> `state`, `reason` and `may_be_out_since_ms` of the sends that there are, of (profile id, key) each."""
+    wanted = sorted(set(keys))
+    if isinstance(database, Table):
+        items = database.get(send_key(profile_id, key) for profile_id, key in wanted)
+        return {str(item["idempotency_key"]): row_of(item) for item in items.values()}
+    columns = [sends.c[name] for name in ("idempotency_key", "state", "reason", "may_be_out_since_ms")]
+    found: dict[str, Row] = {}
+    with database.connect().execution_options(read_only=True) as connection:
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = [key for _, key in wanted[start : start + _CHUNK]]
+            query = sa.select(*columns).where(sends.c.idempotency_key.in_(chunk))
+            found |= {row["idempotency_key"]: dict(row) for row in connection.execute(query).mappings()}
+    return found
 
 
 def all_rows(table: Table) -> "map[dict[str, Any]]":

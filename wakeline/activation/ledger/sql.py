@@ -5,7 +5,7 @@ keys, or leaves out those that somebody else is changing: see docs/decisions/001
 in `wakeline.activation.ledger.states`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -17,7 +17,18 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import DEFERRED, HELD, MARKETING, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.gates import (
+    DEFERRED,
+    FRESH,
+    HELD,
+    MARKETING,
+    Candidate,
+    Cap,
+    Facts,
+    Rules,
+    Stale,
+    decide,
+)
 from wakeline.activation.ledger.rows import (
     candidate_of,
     claim_of,
@@ -40,6 +51,7 @@ from wakeline.activation.ledger.states import (
     UNSETTLED,
     decided_again,
     lost,
+    reopened,
     settled,
 )
 from wakeline.activation.mailer import Answer
@@ -58,6 +70,8 @@ from wakeline.pipeline.lanes import Lease, Ranges
 from wakeline.pipeline.lanes_sql import require
 from wakeline.pipeline.triggers import Occurrence
 
+#: Whose decisions are only foreseen.
+_NO_LEASE = Lease("", "", 0, 0)
 #: SQLite takes at most 32,766 variables in a statement.
 _CHUNK = 10_000
 
@@ -67,7 +81,7 @@ class _Moment:
     """What is the same for all sends that are decided in one transaction."""
 
     now_ms: int
-    stale: Mapping[str, Any] | None
+    stale: Stale
     pauses: Mapping[str, Mapping[str, Any]]
 
 
@@ -136,7 +150,7 @@ class SqlLedger:
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order, in one transaction; already decided keys are left out.
 
@@ -156,6 +170,40 @@ class SqlLedger:
                 _keep_first_decision(connection, row)
                 told.append(decided_of(one, row, decision))
         return told
+
+    def foresee(self, intended: Sequence[Intended], failed: Collection[str], now_ms: int) -> list[Decided]:
+        """What `claim` would decide now, in order, in a transaction that is rolled back.
+
+        `failed` are keys that are asked about as well.
+        """
+        told = []
+        with self._engine.connect() as connection:
+            lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
+            moment = _Moment(now_ms, FRESH, _pauses(connection))
+            for one in intended:
+                if one.key not in failed and _is_taken(connection, one):
+                    continue
+                candidate = candidate_of(one)
+                decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
+                row = decision_row(one, decision, _NO_LEASE, "", {}, now_ms)
+                _keep_first_decision(connection, row)  # It counts for those after it.
+                told.append(decided_of(one, row, decision))
+            connection.rollback()
+        return told
+
+    def reopen(self, lease: Lease, failed: Sequence[tuple[str, str]], now_ms: int) -> int:
+        """Let failed sends, each (profile id, key), wait for their gates again; how many did."""
+        changed = 0
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            for key in sorted(key for _, key in failed):
+                query = sa.select(sends).where(sends.c.idempotency_key == key).with_for_update()
+                row = connection.execute(query).mappings().first()
+                values = reopened(dict(row), now_ms) if row else None
+                if row and values:
+                    _change(connection, dict(row), values, now_ms)
+                    changed += 1
+        return changed
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Write what the ESP answered; a fact about a claim, so it needs no lease.
@@ -210,7 +258,7 @@ class SqlLedger:
                 _change(connection, row, values, now_ms)
         return len(rows)
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         with self._reading() as connection:
             query = sa.select(sends).where(_is_due(_Moment(now_ms, stale, _pauses(connection))))
@@ -223,7 +271,7 @@ class SqlLedger:
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
@@ -349,7 +397,8 @@ _DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occur
 def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
     at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
-    not_stale = sends.c.campaign_class != MARKETING if moment.stale else sa.true()
+    stale = sa.true() if moment.stale.of_all else sends.c.campaign.in_(list(moment.stale.of_campaigns))
+    not_stale = (sends.c.campaign_class != MARKETING) | sa.not_(stale)
     let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
@@ -373,7 +422,7 @@ def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Seq
         suppression=_suppression(connection, address) if address else None,
         caps=_caps(connection, candidate.rules, campaign, ids, moment.now_ms) if is_marketing else (),
         rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
-        stale=moment.stale,
+        stale=moment.stale.of(campaign),
         pause=moment.pauses.get(campaign),
     )
 

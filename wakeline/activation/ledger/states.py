@@ -1,7 +1,7 @@
 """The states of a send, and how one becomes another.
 
 A send begins with the decision of the gates; every change after it is one of TRANSITIONS. `sent`, `failed` and
-`skipped` are final, but for a skip for want of an address.
+`skipped` are final, but for a skip for want of an address, and for what somebody reopens by hand.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TRANSITIONS: Mapping[str | None, frozenset[str]] = {
     UNKNOWN: frozenset({SENT, FAILED, RETRY, SKIPPED}),
     SKIPPED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
     SENT: frozenset(),
-    FAILED: frozenset(),
+    FAILED: frozenset({DEFERRED}),
 }
 #: They wait for their time, or for an obstacle to go, and are then asked about again.
 WAITING = (RETRY, DEFERRED, HELD)
@@ -38,6 +38,9 @@ INTERRUPTED = "the run ended before the ESP's answer was recorded"
 NO_ADDRESS = "no_address"
 #: The one reason of a skip that no gate gives: the mail cannot be rendered for this person.
 MISSING_VARIABLE = "missing_variable"
+
+#: Why a send waits that the ESP had refused: somebody has seen to that, and has it tried again.
+REOPENED = "reopened"
 
 _FIRST_REPEAT_MS, _LAST_REPEAT_MS = 10_000, 600_000
 
@@ -65,6 +68,16 @@ def decided_again(row: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
         waited = {"waited_for": row["reason"], "until_ms": row["next_attempt_at_ms"]}
         values["record"] = {**(decision.record or {}), **waited}
     return values
+
+
+def reopened(row: Mapping[str, Any], now_ms: int) -> dict[str, Any] | None:
+    """The columns of a send that failed and is to be tried again, all gates first; None when it must not be.
+
+    It waits as one that never was claimed: nothing of it counts against a cap.
+    """
+    if row["state"] != FAILED or row["may_be_out_since_ms"] is not None:
+        return None
+    return {"state": DEFERRED, "reason": REOPENED, "next_attempt_at_ms": now_ms}
 
 
 def settled(outcome: Outcome, claimed_at_ms: int, answered_at_ms: int, attempts: int, key_ms: int) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""Rebuilding profiles from landing, from Dagster's UI."""
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+from pydantic import Field
+
+from orchestration.configuration import settings
+from wakeline.clock import system_clock
+from wakeline.replay.factory import deployed_chain, open_rebuild
+from wakeline.replay.rebuild import Order, RebuildResult
+
+_SAY_SECONDS = 30.0
+
+
+class RebuildConfig(dg.Config):
+    """What is rebuilt, and whether it is done or only said."""
+
+    models: list[str] = Field(
+        [],
+        description="Models to rebuild, e.g. person_states; empty: all tables behind landing. A name that is none fails"
+        " the run and changes nothing.",
+    )
+    execute: bool = Field(
+        False, description="false only says which tables, how many rows and about how long; true does it."
+    )
+    accept_missing: int = Field(
+        0,
+        ge=0,
+        description="How many events are allowed to be lost: those that landing had once and has no more. Type the"
+        " number that the dry run says; any other fails the run.",
+    )
+
+
+@dg.op(description="Fills a second set of tables from landing and exchanges it, or only says what that would be.")
+def rebuild(context: dg.OpExecutionContext, config: RebuildConfig) -> None:
+    chain = deployed_chain(settings(), config.models)
+    holder = f"run {context.run_id}"
+    order = Order(tuple(config.models), config.execute, config.accept_missing)
+    with open_rebuild(settings(), holder, system_clock, context.log.info, _progress(context.log.info)) as opened:
+        result = opened.run(chain, order)
+    if not result.executed:
+        context.log.info("Nothing was changed: this was a dry run; run it again with execute: true")
+    if result.changed_columns:
+        context.log.warning("Columns changed in %s: run 'wakeline deploy' now", ", ".join(result.changed_columns))
+    context.add_output_metadata(_metadata(result))
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Rebuilds profile tables from landing while events flow: first as a dry run, then for real. The lanes"
+    " stand still for about a second at the end. Sends nothing.",
+)
+def rebuild_profiles() -> None:
+    rebuild()
+
+
+def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says how far it is now and then: a line for each insert would be thousands."""
+    said = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SAY_SECONDS:
+            said = time.monotonic()
+            say(f"{done} of {total} rows of landing")
+
+    return progress
+
+
+def _metadata(result: RebuildResult) -> dict[str, dg.MetadataValue]:
+    counts = {
+        "landing_rows": result.landing_rows,
+        "missing_rows": result.missing_rows,
+        "estimated_seconds": result.estimated_seconds,
+        "needed_bytes": result.needed_bytes,
+        "took_ms": result.took_ms,
+        "standstill_ms": result.standstill_ms,
+    }
+    return {
+        "executed": dg.MetadataValue.bool(result.executed),
+        "landing_from": dg.MetadataValue.text(result.landing_from),
+        **{name: dg.MetadataValue.int(value) for name, value in counts.items()},
+        "tables": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {"model": model, "rows_before": before, "rows_after": result.rows_after.get(model, before)}
+                )
+                for model, before in result.rows_before.items()
+            ]
+        ),
+    }

@@ -1,0 +1,163 @@
+"""A lane set to another offset: what is read again counts once, what is passed over is kept in quarantine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.clocks import HOUR_MS, NOW_MS
+from support.messages import Message, append, identify, track
+from support.sending import LANE, LEASE_MS, RecordingEsp
+from support.warehouse import Site
+
+from wakeline.errors import ReplayError, WarehouseError
+from wakeline.pipeline.lanes import LanePause
+from wakeline.replay.resetting import PASSED_OVER, Asked, Resetter
+
+pytestmark = pytest.mark.stack
+
+ESP = RecordingEsp()
+
+
+def views(first: int, count: int) -> list[Message]:
+    return [track("Product Viewed", f"m{n}", user="ann", product_id="p1") for n in range(first, first + count)]
+
+
+@pytest.fixture
+def alone(site: Site) -> Site:
+    """The site with one partition: offsets are easy to tell."""
+    return site.with_settings(stream={"partitions": 1})
+
+
+def pause(site: Site) -> None:
+    site.book.lanes.pause(LanePause(LANE, "ann", "a reset", NOW_MS, 0))
+
+
+@contextmanager
+def resetter(site: Site, said: list[str] | None = None) -> Iterator[Resetter]:
+    with site.micro_batches(ESP) as batches:
+        log = (said if said is not None else []).append
+        yield Resetter(site.settings, site.clock, log, batches, "reset", patience_seconds=0)
+
+
+def reset(site: Site, offset: int, said: list[str] | None = None, **asked: Any) -> dict[str, Any]:
+    with resetter(site, said) as opened:
+        return opened.reset(Asked(0, offset, **asked))
+
+
+def unread(site: Site, *messages: Message) -> None:
+    with site.micro_batches(ESP) as batches:
+        append(batches.stream, messages, site.clock())
+
+
+def test_earlier_nothing_changes_where_landing_has_every_event(alone: Site) -> None:
+    alone.play(views(0, 5), ESP)
+    counts, profiles, said = alone.counts(), alone.profiles(), list[str]()
+    pause(alone)
+    found = reset(alone, 2, said)
+    assert (found["events"], found["in_landing"], found["missing"]) == (3, 3, 0)
+    assert "3 are in landing and count once" in said[0]
+    reset(alone, 0, execute=True)
+    alone.book.lanes.resume(LANE)
+    alone.play(views(5, 1), ESP)
+    assert alone.profiles() != profiles
+    assert alone.counts()["landing"] == counts["landing"] + 1
+
+
+def test_earlier_what_landing_lost_is_processed_and_counts_once(alone: Site) -> None:
+    alone.play([*views(0, 2), *views(10, 1), *views(2, 3)], ESP)
+    counts, profiles = alone.counts(), alone.profiles()
+    lost = [*views(0, 2), *views(10, 1), *views(2, 3)]
+    lose(alone, lost, 1, 3)
+    assert alone.counts()["landing"] == counts["landing"] - 2
+    pause(alone)
+    assert reset(alone, 0, execute=True)["missing"] == 2
+    assert (alone.counts(), alone.profiles()) == (counts, profiles)
+    assert alone.book.lanes.committed() == {0: 6}
+
+
+def lose(site: Site, messages: list[Message], first: int, end: int) -> None:
+    """Landing as if it had been restored without these offsets."""
+    from support.warehouse import empty
+
+    from wakeline.pipeline.reading import read_ranges
+
+    empty(site.client)
+    with site.micro_batches(ESP) as batches:
+        lease = site.hold(batches, "losing")
+        for span in ((0, first), (end, len(messages))):
+            batches.process_missing(lease, read_ranges(batches.stream, {0: span}))
+        batches.lanes.release(lease)
+
+
+def test_later_the_events_between_are_in_quarantine_and_nothing_comes_of_them(alone: Site) -> None:
+    alone.play([identify("m1", user="ann", email="ann@example.com")], ESP)
+    unread(alone, *views(2, 3))
+    pause(alone)
+    said = list[str]()
+    assert reset(alone, 3, said)["skipped_events"] == 2
+    assert "skip_events: 2" in said[1]
+    with pytest.raises(ReplayError, match="2 events would be passed over: type that number in as skip_events"):
+        reset(alone, 3, execute=True, skip_events=1)
+    assert alone.statuses() == {"accepted": 1}
+    reset(alone, 3, execute=True, skip_events=2)
+    alone.book.lanes.resume(LANE)
+    alone.play([], ESP)
+    assert alone.statuses() == {"accepted": 2, "quarantined": 2}
+    rows = alone.rows("SELECT offset FROM landing WHERE reason = {reason:String} ORDER BY offset", reason=PASSED_OVER)
+    assert rows == [(1,), (2,)]
+    gaps = alone.rows("SELECT partition FROM landing GROUP BY partition HAVING count() != max(offset) + 1")
+    assert gaps == []
+
+
+def test_a_batch_that_landing_never_took_can_be_passed_over(alone: Site) -> None:
+    """The lane fails at the same batch again and again; without a reset it would for ever."""
+    alone.play(views(0, 1), ESP)
+    unread(alone, *views(1, 2))
+    with alone.micro_batches(ESP) as batches:
+        lease = alone.hold(batches)
+        batches.recover(lease)
+        batches.landing.insert = refuse  # type: ignore[method-assign]
+        with pytest.raises(WarehouseError):
+            batches.step(lease)
+        batches.lanes.release(lease)
+    assert alone.book.begun() == {0: (1, 3)}
+    pause(alone)
+    reset(alone, 3, execute=True, skip_events=2)
+    assert alone.book.begun() == {}
+    alone.book.lanes.resume(LANE)
+    alone.play(views(3, 1), ESP)
+    assert alone.statuses() == {"accepted": 2, "quarantined": 2}
+
+
+def refuse(*_: Any) -> None:
+    raise WarehouseError("ClickHouse did not take a batch of landing")
+
+
+def test_the_lane_must_stand_still(alone: Site) -> None:
+    alone.play(views(0, 3), ESP)
+    with pytest.raises(ReplayError, match=r"^Lane 0 is not paused; run pause_lane first"):
+        reset(alone, 0, execute=True)
+    lease = alone.book.lanes.acquire(LANE, "run-7", alone.clock(), LEASE_MS)
+    assert lease is not None
+    pause(alone)
+    with pytest.raises(ReplayError, match=r"^Run run-7 is still at work on lane 0"):
+        reset(alone, 0, execute=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (Asked(9, 0), r"^There is no partition 9; known are 0\.$"),
+        (Asked(0, 3), "goes on at offset 3 already"),
+        (Asked(0, 9), "ends at offset 3; give an offset that is not after that"),
+    ],
+)
+def test_bad_input_is_one_sentence(alone: Site, asked: Asked, sentence: str) -> None:
+    alone.play(views(0, 3), ESP)
+    pause(alone)
+    alone.clock.now_ms += HOUR_MS
+    with resetter(alone) as opened, pytest.raises(ReplayError, match=sentence):
+        opened.reset(replace(asked, execute=True))
+    assert alone.counts()["landing"] == 3
