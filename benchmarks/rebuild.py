@@ -29,14 +29,17 @@ from support.shop import shopping
 from support.warehouse import WarehouseProcess, no_warnings
 
 from wakeline.clock import system_clock
+from wakeline.engines import open_database
 from wakeline.errors import WakelineError
 from wakeline.pipeline.classify import classify
+from wakeline.pipeline.factory import lane_store
 from wakeline.replay.factory import deployed_chain, open_rebuild
 from wakeline.replay.rebuild import Order, RebuildResult
 from wakeline.settings import Settings
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.deploy import deploy
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.shadow import FILL_SETTINGS
 
 _RESULTS = Path(__file__).parent / "results"
 _MAX_EVENT_BYTES = 262_144
@@ -44,14 +47,14 @@ _PEOPLE = 300
 _MINUTES = 60
 _DAY_MS = 86_400_000
 #: Copies are other people: their ids, messages and offsets are other ones, their journeys are the same.
-_COPY = """
+_DOUBLE = """
     INSERT INTO landing SELECT * REPLACE (
-        offset + {step:UInt64} AS offset,
+        offset + {rows:UInt64} AS offset,
         concat(message_id, '-', {copy:String}) AS message_id,
         concat(id, '-', {copy:String}) AS id,
         if(user_id = '', '', concat(user_id, '-', {copy:String})) AS user_id,
         if(anonymous_id = '', '', concat(anonymous_id, '-', {copy:String})) AS anonymous_id
-    ) FROM landing WHERE offset < {rows:UInt64}
+    ) FROM landing
 """
 
 
@@ -60,16 +63,17 @@ class Result:
     """Seconds of a rebuild in all and of its reading alone, of the plain copy, and what was read."""
 
     events: int
-    people: int
+    ids: int
     bytes_per_event: float
     rebuild_seconds: float
+    read_seconds: float
     standstill_ms: int
     plain_seconds: float
     free_gb: float
 
     @property
     def events_per_second(self) -> float:
-        return self.events / self.rebuild_seconds
+        return self.events / self.read_seconds
 
     @property
     def plain_events_per_second(self) -> float:
@@ -77,7 +81,13 @@ class Result:
 
 
 @click.command()
-@click.option("--events", type=click.IntRange(min=1), default=5_000_000, show_default=True, help="Events in landing.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=1),
+    default=5_000_000,
+    show_default=True,
+    help="Events in landing, at least.",
+)
 def main(events: int) -> None:
     """Measure, print and write down."""
     lock = take_lock()
@@ -115,10 +125,24 @@ def _fill(settings: Settings, client: Client, events: int) -> None:
     messages = shopping(1, _PEOPLE, _MINUTES, now_ms - _DAY_MS)
     rows = [classify(record(message, 0, offset, now_ms), _MAX_EVENT_BYTES) for offset, message in enumerate(messages)]
     Landing(client, settings.stream.name).insert(rows, {0: (0, len(rows))})
-    for copy in range(1, -(-events // len(rows))):
-        client.command(_COPY, {"step": copy * len(rows), "rows": len(rows), "copy": str(copy)})
-        click.echo(f"\r{(copy + 1) * len(rows)} events", nl=False, err=True)
-    click.echo("", err=True)
+    count = len(rows)
+    while count < events:
+        client.command(_DOUBLE, {"rows": count, "copy": str(count)}, settings=FILL_SETTINGS)
+        count *= 2
+        click.echo(f"{count} events", err=True)
+    _commit(settings, count)
+
+
+def _commit(settings: Settings, end: int) -> None:
+    """As a lane does that has ingested them all."""
+    database = open_database(settings)
+    lanes = lane_store(settings, database)
+    lease = lanes.acquire("0", "benchmark", system_clock(), 10_000)
+    if lease is None:
+        raise WakelineError("The lane of a fresh deployment is taken.")
+    lanes.correct_offsets(lease, {0: end})
+    lanes.release(lease)
+    database.dispose()
 
 
 def measured(settings: Settings, client: Client) -> Result:
@@ -126,13 +150,14 @@ def measured(settings: Settings, client: Client) -> Result:
     plain_seconds = _plain_seconds(client)
     rebuilt = _rebuilt(settings)
     _require_same(rebuilt)
-    [[events, people]] = client.query("SELECT sum(event_count), uniqExact(id) FROM person_states").result_rows
+    [[events, ids]] = client.query("SELECT sum(event_count), uniqExact(id) FROM person_states").result_rows
     [[size]] = client.query("SELECT avg(length(message)) FROM landing").result_rows
     return Result(
         events=events,
-        people=people,
+        ids=ids,
         bytes_per_event=size,
         rebuild_seconds=rebuilt.took_ms / 1000,
+        read_seconds=rebuilt.read_ms / 1000,
         standstill_ms=rebuilt.standstill_ms,
         plain_seconds=plain_seconds,
         free_gb=(rebuilt.free_bytes or 0) / 1e9,
@@ -161,7 +186,7 @@ def _require_same(result: RebuildResult) -> None:
 def _plain_seconds(client: Client) -> float:
     client.command("CREATE TABLE plain AS landing")
     began = time.monotonic()
-    client.command("INSERT INTO plain SELECT * FROM landing", settings={"max_execution_time": 0})
+    client.command("INSERT INTO plain SELECT * FROM landing", settings=FILL_SETTINGS)
     took = time.monotonic() - began
     client.command("DROP TABLE plain SYNC")
     return took
@@ -170,11 +195,11 @@ def _plain_seconds(client: Client) -> float:
 def rebuild_table(result: Result) -> str:
     """The figures as they stand in docs/performance.md."""
     rows = [
-        ("rebuild of all eleven tables", result.rebuild_seconds, result.events_per_second),
+        ("landing read into all eleven tables", result.read_seconds, result.events_per_second),
         ("landing copied into a plain table", result.plain_seconds, result.plain_events_per_second),
     ]
     shown = [(name, f"{seconds:.1f}", f"{rate:,.0f}") for name, seconds, rate in rows]
-    ratio = ("ratio", f"{result.rebuild_seconds / result.plain_seconds:.1f}", "")
+    ratio = ("ratio", f"{result.read_seconds / result.plain_seconds:.1f}", "")
     return table(("", "seconds", "events/s"), [*shown, ratio])
 
 

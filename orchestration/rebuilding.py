@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import dagster as dg
 from pydantic import Field
 
+from orchestration.auditing import ByHand, audited_run
 from orchestration.configuration import settings
 from wakeline.clock import system_clock
 from wakeline.replay.factory import deployed_chain, open_rebuild
@@ -14,7 +16,7 @@ from wakeline.replay.rebuild import Order, RebuildResult
 _SAY_SECONDS = 30.0
 
 
-class RebuildConfig(dg.Config):
+class RebuildConfig(ByHand):
     """What is rebuilt, and whether it is done or only said."""
 
     models: list[str] = Field(
@@ -35,16 +37,14 @@ class RebuildConfig(dg.Config):
 
 @dg.op(description="Fills a second set of tables from landing and exchanges it, or only says what that would be.")
 def rebuild(context: dg.OpExecutionContext, config: RebuildConfig) -> None:
-    chain = deployed_chain(settings(), config.models)
-    holder = f"run {context.run_id}"
+    say, holder = context.log.info, f"run {context.run_id}"
     order = Order(tuple(config.models), config.execute, config.accept_missing)
-    with open_rebuild(settings(), holder, system_clock, context.log.info, _progress(context.log.info)) as opened:
-        result = opened.run(chain, order)
-    if not result.executed:
-        context.log.info("Nothing was changed: this was a dry run; run it again with execute: true")
-    if result.changed_columns:
-        context.log.warning("Columns changed in %s: run 'wakeline deploy' now", ", ".join(result.changed_columns))
-    context.add_output_metadata(_metadata(result))
+    with audited_run(context, settings(), system_clock, config.by, asdict(order)) as result:
+        chain = deployed_chain(settings(), config.models)
+        with open_rebuild(settings(), holder, system_clock, say, _progress(say)) as opened:
+            rebuilt = opened.run(chain, order)
+        result |= rebuilt.counts()
+    _say_what_is_next(context, rebuilt)
 
 
 @dg.job(
@@ -69,25 +69,8 @@ def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
     return progress
 
 
-def _metadata(result: RebuildResult) -> dict[str, dg.MetadataValue]:
-    counts = {
-        "landing_rows": result.landing_rows,
-        "missing_rows": result.missing_rows,
-        "estimated_seconds": result.estimated_seconds,
-        "needed_bytes": result.needed_bytes,
-        "took_ms": result.took_ms,
-        "standstill_ms": result.standstill_ms,
-    }
-    return {
-        "executed": dg.MetadataValue.bool(result.executed),
-        "landing_from": dg.MetadataValue.text(result.landing_from),
-        **{name: dg.MetadataValue.int(value) for name, value in counts.items()},
-        "tables": dg.MetadataValue.table(
-            [
-                dg.TableRecord(
-                    {"model": model, "rows_before": before, "rows_after": result.rows_after.get(model, before)}
-                )
-                for model, before in result.rows_before.items()
-            ]
-        ),
-    }
+def _say_what_is_next(context: dg.OpExecutionContext, result: RebuildResult) -> None:
+    if not result.executed:
+        context.log.info("Nothing was changed: this was a dry run; run it again with execute: true")
+    if result.changed_columns:
+        context.log.warning("Columns changed in %s: run 'wakeline deploy' now", ", ".join(result.changed_columns))

@@ -20,6 +20,7 @@ from support.warehouse import Site, WarehouseProcess, drained, no_warnings
 
 from wakeline.errors import ConfigError, RebuildError, WarehouseError
 from wakeline.replay import outlook, rebuild
+from wakeline.replay.audit import open_audit
 from wakeline.replay.rebuild import Rebuild
 from wakeline.replay.rebuild_cli import rebuild as rebuild_command
 from wakeline.warehouse.shadow import Shadow
@@ -451,7 +452,10 @@ def test_the_job_is_a_dry_run_unless_told_otherwise(
     assert site.counts()["events"] == 3
     done = job(execute=True)
     assert done["executed"]
-    assert {record.data["model"]: record.data["rows_after"] for record in done["tables"].records}["events"] == 4
+    assert done["rows_after"]["events"] == 4
     assert_clean(site, clean)
     with pytest.raises(ConfigError, match="no model 'nonsense'"):
-        job(models=["nonsense"])
+        job(models=["nonsense"], by="ann")
+    kept = open_audit(site.engine).latest(3)
+    assert [(one.operation, one.done_by, one.state) for one in kept[:1]] == [("rebuild_profiles", "ann", "failed")]
+    assert {one.result.get("executed") for one in kept} == {True, False, None}

@@ -64,12 +64,15 @@ class RebuildResult:
     #: Models that had other columns before.
     changed_columns: tuple[str, ...] = ()
     took_ms: int = 0
+    #: How long landing was read, while events flowed.
+    read_ms: int = 0
     #: How long the lanes stood still.
     standstill_ms: int = 0
 
     def counts(self) -> dict[str, Any]:
-        """All of it, for an audit row."""
-        return asdict(self)
+        """All of it in plain values, for an audit row."""
+        plain = asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
 @dataclass
@@ -115,7 +118,9 @@ class Rebuild:
         began_ms = self._clock()
         deployed = shadow.view_queries(self.live)
         self._create(shadow, chain)
+        created_ms = self._clock()
         done, digests = self._fill(shadow, seen)
+        read_ms = self._clock() - created_ms
         with self.leases.no_restore():
             self._require_unchanged(seen.extent.firsts, done, digests)
             with self.leases.standstill(PATIENCE_SECONDS) as held:
@@ -133,6 +138,7 @@ class Rebuild:
             redefined=redefined,
             changed_columns=changed,
             took_ms=self._clock() - began_ms,
+            read_ms=read_ms,
             standstill_ms=stood_ms,
         )
 

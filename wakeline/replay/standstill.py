@@ -60,7 +60,11 @@ class Leases:
         looks = iter(range(round(patience_seconds / _LOOK_SECONDS)))
         with ExitStack() as held:
             self._await(held, STANDSTILL, self.lanes.acquire_standstill, looks)
-            yield [self._await(held, name, partial(self.lanes.acquire, name), looks) for name in self.lanes.names()]
+            yield [self._await(held, name, self._taker(name), looks) for name in self.lanes.names()]
+
+    def _taker(self, lane: str) -> Callable[[str, int, int], Lease | None]:
+        # A lane that is paused is nobody's; it must not begin in the meantime either.
+        return partial(self.lanes.acquire, lane, despite_pause=True)
 
     def require(self, leases: Sequence[Lease]) -> None:
         """Raise LeaseLostError unless nobody else has held one of these lanes since."""

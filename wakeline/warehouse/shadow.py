@@ -16,11 +16,13 @@ from wakeline.warehouse.spans import Span
 
 #: A view of dbt-clickhouse is called like its table with this behind.
 _VIEW = "{}_mv"
-# Nothing is repeated: a rebuild that was cut off begins anew. And the tables must know the tokens of lanes only.
-_FILL_SETTINGS = {
+# Nothing is repeated: a rebuild that was cut off begins anew. And the tables must know the tokens of lanes only. A
+# block goes through all views at once: 262,144 rows took more than the gigabyte that the embedded server gives a query.
+FILL_SETTINGS = {
     "insert_deduplicate": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 0,
-    "min_insert_block_size_rows": 262_144,
+    "min_insert_block_size_rows": 65_536,
+    "min_insert_block_size_bytes": 67_108_864,
     "max_execution_time": 0,
 }
 _NO_SIZE_LIMIT = {"max_table_size_to_drop": 0, "max_partition_size_to_drop": 0}
@@ -78,7 +80,7 @@ class Shadow:
         condition, parameters = within(spans)
         insert = f"INSERT INTO {self._shadow}.landing SELECT * FROM {self._live}.landing WHERE {condition}"  # noqa: S608
         with warehouse_errors("did not fill the shadow tables"):
-            self.client.command(insert, parameters, settings=_FILL_SETTINGS)
+            self.client.command(insert, parameters, settings=FILL_SETTINGS)
 
     def tables(self, names: Sequence[str]) -> dict[str, Table]:
         """The shadow tables of these names."""
