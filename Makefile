@@ -1,6 +1,6 @@
 # `make` shows what there is. Needs Python 3.11 or newer and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install clients brokers demo test unit lint fix sdk bench pictures lock clean
+.PHONY: help install clients brokers demo test unit lint fix sdk bench pictures dashboard lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -70,6 +70,9 @@ bench: install ## Measure latency and throughput of all, the collector, sends, r
 
 pictures: install ## Take the pictures of the campaigns in docs/pictures; needs Chromium
 	PYTHONPATH=.:tests $(BIN)/python -m support.pictures
+
+dashboard: install ## Write the Grafana dashboard in deploy/grafana
+	$(BIN)/python deploy/grafana/dashboard.py
 
 lock: ## Pin the dependencies again
 	$(BIN)/pip install --quiet uv

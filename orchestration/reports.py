@@ -39,7 +39,7 @@ MERGED_VIEWS = (
 #: What is counted of sends.
 _STATES = (CLAIMED, SENT, SKIPPED, DEFERRED, HELD, RETRY, UNKNOWN, FAILED)
 #: A gate that never skips has no count of skips.
-_ONLY_WAITS = ("quiet_hours", "stale_inputs", "campaign_paused")
+_ONLY_WAITS = ("quiet_hours", "stale_inputs", "campaign_paused", "restored_ledger")
 _SKIP_REASONS = (*(gate.__name__ for gate in GATES if gate.__name__ not in _ONLY_WAITS), MISSING_VARIABLE)
 _STATUSES = ("accepted", "duplicate", "quarantined")
 

@@ -13,10 +13,12 @@ from orchestration.mirroring import mirroring
 from orchestration.reporting import Reporter
 from orchestration.reports import deployed_views, story
 from wakeline.clock import system_clock
+from wakeline.metrics.lanes import EspMetrics, LaneMetrics, counting
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.lanes import FIRST_LANE
 from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.reporting import to_all
 from wakeline.pipeline.resident import Resident
 from wakeline.pipeline.retention import retain
 from wakeline.pipeline.stopping import stop_requests
@@ -31,8 +33,12 @@ _UPKEEP_SECONDS = 15.0
 def process_lane(context: dg.OpExecutionContext) -> None:
     parent, lane = os.getppid(), context.run.tags.get(LANE_TAG, FIRST_LANE)
     lease_ms = round(settings().lane.lease_seconds * 1000)
-    with stop_requests() as stop_requested, open_micro_batches(settings(), system_clock) as batches:
-        warnings = Warnings(context.log.warning, system_clock)
+    with (
+        stop_requests() as stop_requested,
+        counting(settings().lane_metrics_dir),
+        open_micro_batches(settings(), system_clock, EspMetrics().answered) as batches,
+    ):
+        warnings, metrics = Warnings(context.log.warning, system_clock), LaneMetrics(lane, system_clock)
         reporter = Reporter(settings().lane, system_clock, lambda: batches.read_until_ms, context.log_event)
         resident = Resident(
             lane=lane,
@@ -44,8 +50,8 @@ def process_lane(context: dg.OpExecutionContext) -> None:
             sleep=time.sleep,
             # A run whose code server died can no longer be cancelled: it must not go on as an orphan.
             should_stop=lambda: stop_requested() or os.getppid() != parent,
-            report=reporter.add,
-            warn=warnings,
+            report=to_all(reporter.add, metrics.add),
+            warn=to_all(warnings, metrics.fault),
             keep_alive=lambda lease: heartbeat(batches.lanes, lease, system_clock, lease_ms),
         )
         with _reporting(context, reporter, batches, lane):

@@ -27,7 +27,7 @@ from wakeline.activation.claims import Intended, Person, idempotency_key
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater, Unknown
-from wakeline.activation.gates import FRESH, Cap, Holdout, Rules, Stale
+from wakeline.activation.gates import FRESH, RESTORED, Cap, Holdout, Rules, Stale
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.states import INTERRUPTED
 from wakeline.activation.quiet_hours import QuietHours
@@ -820,6 +820,42 @@ def test_a_retry_of_a_paused_campaign_is_held_as_well(book: Book) -> None:
     [decided] = book.reclaim(lease, NOW_MS + HOUR_MS)
     assert decided.reason == "campaign_paused"
     assert book.states() == [("held", "campaign_paused")]
+
+
+def test_what_a_lost_ledger_may_have_mailed_is_held_until_somebody_lets_it_go(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    before = intended("order/1", occurred_at_ms=NOW_MS - 1)
+    after = intended("order/2", occurred_at_ms=NOW_MS)
+    told = book.claim(lease, before, after)
+    assert [one.reason for one in told] == ["restored_ledger", ""]
+    assert book.ledger.due(NOW_MS + 1, None, 10) == []
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
+    [decided] = book.reclaim(lease, NOW_MS + 2)
+    assert decided.claim is not None
+    assert decided.claim.key == before.key
+
+
+def test_what_a_lost_ledger_has_mailed_is_sent_when_the_provider_reports_on_it(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.pause("receipt", "ann", "a typo", NOW_MS)
+    paused = intended("order/2", campaign="receipt")
+    book.claim(lease, intended(occurred_at_ms=NOW_MS - 1), paused)
+    book.ledger.confirm(lease, [DELIVERED, replace(DELIVERED, key=paused.key)], NOW_MS + 1)
+    assert book.states() == [("held", "campaign_paused"), ("sent", "")]
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
+    assert book.reclaim(lease, NOW_MS + 2) == []
+
+
+def test_what_a_lost_ledger_may_have_mailed_expires_by_itself(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    one = intended(occurred_at_ms=NOW_MS - 1, expires_at_ms=NOW_MS + 5)
+    book.claim(lease, one)
+    [decided] = book.reclaim(lease, NOW_MS + 5)
+    assert (decided.state, decided.reason) == ("skipped", "expired")
+    assert book.row(one)["record"]["waited_for"] == "restored_ledger"
 
 
 WINDOW: dict[str, object] = {"priority_window_ms": DAY_MS}

@@ -6,7 +6,7 @@ from support.clocks import HOUR_MS, NOW_MS, SECOND_MS
 
 from wakeline.activation.quiet_hours import QuietHours
 from wakeline.alerts.concerns import BY_NAME, CONCERNS
-from wakeline.alerts.inhibition import FLOW, GRACE_SECONDS, RULES, WINDOWED_GRACE_SECONDS, is_inhibited
+from wakeline.alerts.inhibition import FLOW, GRACE_SECONDS, RULES, is_inhibited
 from wakeline.alerts.machine import FLAP_QUIET_SECONDS, Kind, Notice, Policy
 from wakeline.alerts.problem import Problem, Severity
 from wakeline.alerts.silences import Silence, Window, is_silenced, is_within
@@ -199,11 +199,11 @@ def test_what_does_not_catch_up_is_a_problem_of_its_own() -> None:
 
 
 def test_what_is_judged_over_a_window_gets_time_until_the_outage_has_left_it() -> None:
-    watched = Watched()
+    watched = Watched(Policy(0, lambda name, key: False, window_ms=600 * SECOND_MS))
     watched.look(LANES, "lane/0")
     watched.look(LANES)
     late = "check/sends/latency_within_sla"
-    assert watched.look(CHECKS, late, after=WINDOWED_GRACE_SECONDS - 1) == []
+    assert watched.look(CHECKS, late, after=GRACE_SECONDS + 599) == []
     assert watched.look(CHECKS, late, after=1) == [f"opened {late}"]
 
 
@@ -253,7 +253,7 @@ def test_of_two_of_the_flow_the_one_that_was_told_silences_the_other() -> None:
 def test_the_table_of_causes(root: str, key: str, inhibited: bool) -> None:
     watched = Watched()
     watched.look(concern("lanes", open_after=60), root)
-    assert is_inhibited(key, (), watched.alerts, watched.now_ms) is inhibited
+    assert is_inhibited(key, (), watched.alerts, watched.now_ms, 0) is inhibited
 
 
 def test_the_table_of_causes_names_only_keys_of_concerns() -> None:

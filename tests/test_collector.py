@@ -34,6 +34,7 @@ from wakeline.collector.refused import RefusedError
 from wakeline.collector.server import serve
 from wakeline.errors import ConfigError, StreamError, WakelineError
 from wakeline.events import Envelope, decode
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, Settings
 from wakeline.streams import embedded_file
 from wakeline.streams.embedded import EmbeddedStream
@@ -581,11 +582,13 @@ SERVER_PROCESS = """
 import logging, sys
 from pathlib import Path
 from wakeline.collector import server
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, Settings
 
 logging.basicConfig(level=logging.INFO)
 collector = CollectorSettings(port=0, write_key="the-write-key", max_connections=int(sys.argv[2]))
-server.serve(Settings(data_dir=Path(sys.argv[1]), collector=collector), lambda: 0)
+metrics = MetricsSettings(collector_port=0)
+server.serve(Settings(data_dir=Path(sys.argv[1]), collector=collector, metrics=metrics), lambda: 0)
 """
 
 
@@ -719,7 +722,8 @@ def test_a_port_in_use_is_one_sentence_that_names_the_setting(tmp_path: Path) ->
 
 def test_a_stream_that_cannot_be_opened_stops_the_server_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "stream.sqlite").write_text("something else")
-    settings = Settings(data_dir=tmp_path, collector=CollectorSettings(port=0, write_key=WRITE_KEY))
+    collector = CollectorSettings(port=0, write_key=WRITE_KEY)
+    settings = Settings(data_dir=tmp_path, collector=collector, metrics=MetricsSettings(collector_port=0))
     with pytest.raises(StreamError, match="is not an event stream"):
         serve(settings, lambda: 0)
 

@@ -45,8 +45,9 @@ def test_the_lane_that_is_furthest_behind_is_judged() -> None:
 
 
 def test_what_is_late_from_before_the_first_look_is_not_known_yet() -> None:
-    assert not lag(3_600, since_ms=NOW_MS - 30 * SECOND_MS).is_known
-    assert lag(3_600, since_ms=NOW_MS - 31 * SECOND_MS).is_known
+    assert not lag(3_600, since_ms=NOW_MS - 120 * SECOND_MS).is_known
+    assert lag(3_600, since_ms=NOW_MS - 121 * SECOND_MS).is_known
+    assert lag(31, since_ms=NOW_MS - 31 * SECOND_MS).is_known, "It was up to date when somebody looked already."
     assert lag(1, since_ms=NOW_MS).is_known
     never = judging.judge_lag({"0": 0}, SLA, NOW_MS, LONG_AGO)
     assert (never.passed, never.description) == (False, "Lane 0 has never read the stream; 30 s are allowed.")

@@ -21,6 +21,7 @@ class _LazyGroup(click.Group):
     _modules = {  # noqa: RUF012 - a constant
         "alerts": "wakeline.alerts.cli",
         "audit": "wakeline.replay.audit_cli",
+        "backup": "wakeline.backup.cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
         "drain": "wakeline.replay.lanes_cli",
@@ -30,6 +31,7 @@ class _LazyGroup(click.Group):
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
         "rebuild": "wakeline.replay.rebuild_cli",
+        "restore": "wakeline.backup.cli",
         "resume": "wakeline.campaigns_cli",
         "resume-lane": "wakeline.replay.lanes_cli",
         "send": "wakeline.shipping.cli",
@@ -121,6 +123,20 @@ def heartbeat() -> None:
         while True:
             heartbeats.beat()
             time.sleep(settings.sla.heartbeat_seconds)
+
+
+@cli.command()
+def metrics() -> None:
+    """Serve the metrics of lanes, sends, stream and ledger to Prometheus."""
+    from wakeline.clock import system_clock
+    from wakeline.metrics.program import registry_of
+    from wakeline.metrics.serving import serving
+    from wakeline.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    with serving(registry_of(settings, system_clock), settings.metrics.host, settings.metrics.port, "metrics.port"):
+        until_signalled(lambda: None)
 
 
 @cli.command()

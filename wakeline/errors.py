@@ -51,3 +51,7 @@ class ReplayError(WakelineError):
 
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""
+
+
+class BackupError(WakelineError):
+    """A backup cannot be made or restored, or something in it is not what was written."""

@@ -33,6 +33,7 @@ from wakeline.activation.links import host_of
 from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.replay.settings import ReplaySettings
 from wakeline.retention.settings import RetentionSettings
 from wakeline.section import Section
@@ -415,6 +416,7 @@ class Settings(BaseSettings):
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
     sla: SlaSettings = SlaSettings()
+    metrics: MetricsSettings = MetricsSettings()
     replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
@@ -495,6 +497,10 @@ class Settings(BaseSettings):
         return self.archive.url or str(self.data_dir / "archive")
 
     @property
+    def lane_metrics_dir(self) -> Path:
+        return self.data_dir / "metrics"
+
+    @property
     def outbox_dir(self) -> Path:
         return self.data_dir / "outbox"
 
@@ -527,15 +533,19 @@ def load_settings(config_path: Path | None = None) -> Settings:
 
     Relative folders are taken from the settings file's folder. Raises ConfigError naming file and key.
     """
+    return with_secrets(read_settings(config_path))
+
+
+def read_settings(config_path: Path | None = None) -> Settings:
+    """The same without the secrets of the data folder, which is not touched: it may not be there yet."""
     path = config_path or Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG_NAME))
     if not path.exists() and (config_path or CONFIG_VARIABLE in os.environ):
         raise ConfigError(f"The settings file {path} does not exist; create it or unset {CONFIG_VARIABLE}.")
     settings = _validated(path)
     base = path.resolve().parent
-    settings = settings.model_copy(
+    return settings.model_copy(
         update={"project_dir": base / settings.project_dir, "data_dir": base / settings.data_dir}
     )
-    return _with_secrets(settings)
 
 
 def _validated(path: Path) -> Settings:
@@ -580,7 +590,8 @@ def _as_written(location: tuple[int | str, ...]) -> list[str]:
     return [*parts[:2], *parts[3:]] if parts[:1] in (["esp"], ["webhooks"]) else parts
 
 
-def _with_secrets(settings: Settings) -> Settings:
+def with_secrets(settings: Settings) -> Settings:
+    """The settings with what they leave to the generated secrets of their data folder."""
     generated = load_secrets(settings.data_dir)
     updates: dict[str, Any] = {}
     if not settings.collector.write_key:

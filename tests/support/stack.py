@@ -66,6 +66,10 @@ native_port = {native}
 [pages]
 port = {pages}
 
+[metrics]
+port = {metrics}
+collector_port = {collector_metrics}
+
 [dagster]
 port = {web}
 code_port = {code}
@@ -86,7 +90,7 @@ category_dwell_minutes = {category_dwell_minutes}
 """
 #: Without heartbeats, so that what was played is all that comes.
 _SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0, "heartbeat_seconds": 0.0}
-_PORTS = ("collector", "warehouse", "native", "pages", "web", "code")
+_PORTS = ("collector", "warehouse", "native", "pages", "metrics", "collector_metrics", "web", "code")
 
 # Dagster writes the process of a run into the run's log.
 _RUN_LOG = """
@@ -277,6 +281,8 @@ class RunningStack:
             "warehouse": settings.warehouse.port,
             "native": settings.warehouse.native_port,
             "pages": settings.pages.port,
+            "metrics": settings.metrics.port,
+            "collector_metrics": settings.metrics.collector_port,
             "web": settings.dagster.port,
             "code": settings.dagster.code_port,
         }

@@ -13,7 +13,7 @@ from wakeline.alerts.outbox import Outbox
 from wakeline.alerts.problem import Look
 from wakeline.alerts.settings import AlertSettings
 from wakeline.alerts.silences import Silence, Window, is_silenced
-from wakeline.alerts.store import Store
+from wakeline.alerts.store import Rules, Store
 from wakeline.alerts.text import Message
 from wakeline.settings import Settings
 
@@ -27,6 +27,7 @@ class Book:
     """The alerts of one deployment."""
 
     settings: AlertSettings
+    rules: Rules
     store: Store
     outbox: Outbox
     channels: dict[str, Channel]
@@ -34,13 +35,12 @@ class Book:
 
     def take(self, concern: Concern, look: Look, now_ms: int) -> tuple[Message, ...]:
         """Take what a concern sees; returns what is told of it. Raises AlertError."""
-        remind_ms = round(self.settings.remind_hours * _HOUR_MS)
 
         def silenced(name: str, key: str, silences: Sequence[Silence]) -> bool:
             return is_silenced(name, key, now_ms, silences, self.windows)
 
         return self.store.take(
-            concern, look, now_ms, remind_ms, silenced, lambda notice: route(notice, self.settings.channels)
+            concern, look, now_ms, self.rules, silenced, lambda notice: route(notice, self.settings.channels)
         )
 
     def forget(self, now_ms: int) -> None:
@@ -54,9 +54,14 @@ def open_book(settings: Settings) -> Iterator[Book]:
     channels = open_channels(settings.alerts)
     engine = open_alert_database(settings)
     try:
-        yield Book(settings.alerts, Store(engine), Outbox(engine), channels, windows(settings.alerts))
+        yield Book(settings.alerts, rules(settings), Store(engine), Outbox(engine), channels, windows(settings.alerts))
     finally:
         engine.dispose()
+
+
+def rules(settings: Settings) -> Rules:
+    """How the settings want alerts to be told."""
+    return Rules(round(settings.alerts.remind_hours * _HOUR_MS), settings.sla.window_minutes * 60_000)
 
 
 def windows(settings: AlertSettings) -> tuple[Window, ...]:

@@ -12,9 +12,8 @@ from functools import lru_cache
 from wakeline.alerts.alert import Alert, Alerts
 
 GRACE_SECONDS = 60.0
-#: Judged over the last ten minutes: these still see an outage for as long when it is over.
+#: Judged over the latest minutes (`sla.window_minutes`): these still see an outage for as long when it is over.
 WINDOWED = ("check/*/latency_within_sla", "check/*/volume_as_usual")
-WINDOWED_GRACE_SECONDS = 660.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def is_inhibited(key: str, because: Iterable[str], alerts: Alerts, now_ms: int) -> bool:
+def is_inhibited(key: str, because: Iterable[str], alerts: Alerts, now_ms: int, window_ms: int) -> bool:
     """Whether a cause of the problem is there, by the tables above or by the problem's own word."""
-    others = (alert for alert in alerts.values() if alert.key != key and _counts(alert, now_ms, _grace_ms(key)))
+    grace_ms = GRACE_SECONDS * 1000 + (window_ms if _is_windowed(key) else 0)
+    others = (alert for alert in alerts.values() if alert.key != key and _counts(alert, now_ms, grace_ms))
     named = set(because)
     return any(alert.key in named or _silences(alert, key) for alert in others)
 
@@ -66,9 +66,8 @@ def _counts(alert: Alert, now_ms: int, grace_ms: float) -> bool:
 
 
 @lru_cache(4_096)
-def _grace_ms(key: str) -> float:
-    windowed = any(re.fullmatch(_regex(pattern), key) for pattern in WINDOWED)
-    return (WINDOWED_GRACE_SECONDS if windowed else GRACE_SECONDS) * 1000
+def _is_windowed(key: str) -> bool:
+    return any(re.fullmatch(_regex(pattern), key) for pattern in WINDOWED)
 
 
 def _silences(alert: Alert, key: str) -> bool:

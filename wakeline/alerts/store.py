@@ -22,20 +22,28 @@ Silenced = Callable[[str, str, Sequence[Silence]], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """Of the settings: after how long people are reminded, and over how long service levels are judged."""
+
+    remind_ms: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """The alert database; every error of it is an AlertError."""
 
     engine: Engine
 
     def take(
-        self, concern: Concern, look: Look, now_ms: int, remind_ms: int, silenced: Silenced, route: Route
+        self, concern: Concern, look: Look, now_ms: int, rules: Rules, silenced: Silenced, route: Route
     ) -> tuple[Message, ...]:
         """Take what a concern sees; the messages that are now in the outbox."""
         with self.engine.begin() as connection:
             _lock(connection)
             alerts = _alerts(connection)
             silences = _silences(connection, now_ms)
-            policy = Policy(remind_ms, lambda name, key: silenced(name, key, silences))
+            policy = Policy(rules.remind_ms, lambda name, key: silenced(name, key, silences), rules.window_ms)
             outcome = step(concern, alerts, look, now_ms, policy)
             _save(connection, concern, alerts, outcome)
             messages = tuple(compose(notice, now_ms) for notice in outcome.notices)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakeline.activation.gates import DEFERRED, HELD
+from wakeline.activation.gates import DEFERRED, HELD, RESTORED
 from wakeline.activation.ledger.states import FAILED, RETRY, SKIPPED, UNKNOWN
 from wakeline.clock import to_iso
 
@@ -15,6 +15,7 @@ _WAITED_FOR = {
     "lower_priority": "for a mail of higher priority",
     "stale_inputs": "for what it rests on to be up to date",
     "campaign_paused": "for its campaign to be resumed",
+    "restored_ledger": f"for somebody to resume {RESTORED}",
 }
 
 
@@ -99,6 +100,12 @@ def _campaign_paused(row: Row) -> str:
     return f"The campaign was paused by {record['paused_by']} at {moment(record['paused_at_ms'])}: {record['reason']}."
 
 
+def _restored_ledger(row: Row) -> str:
+    record = _record(row)
+    until = moment(record["paused_at_ms"])
+    return f"What occurred before {until} may have been mailed before the ledger was restored: {record['reason']}."
+
+
 def _when(record: Mapping[str, Any]) -> str:
     at_ms, message_id = record.get("occurred_at_ms"), record.get("message_id")
     return (f" at {moment(at_ms)}" if at_ms else "") + (f" (event {message_id})" if message_id else "")
@@ -115,6 +122,7 @@ _REASONS: Mapping[str, Callable[[Row], str]] = {
     "lower_priority": _lower_priority,
     "stale_inputs": _stale_inputs,
     "campaign_paused": _campaign_paused,
+    "restored_ledger": _restored_ledger,
     "reopened": lambda _row: "The provider had refused it; somebody has it tried again.",
     "missing_variable": lambda row: f"The mail could not be written: {_record(row)['problem']}",
 }

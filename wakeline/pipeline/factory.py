@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.failover import FailOver
+from wakeline.activation.esp.guarded import Observe, unobserved
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
@@ -40,8 +41,11 @@ _FOR_EVER_SECONDS = 3.2e10
 
 
 @contextmanager
-def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatches]:
-    """Everything one lane needs, opened; closed at the end. Raises WakelineError when a part is not to be had."""
+def open_micro_batches(settings: Settings, clock: Clock, observe: Observe = unobserved) -> Iterator[MicroBatches]:
+    """Everything one lane needs, opened; closed at the end. Raises WakelineError when a part is not to be had.
+
+    `observe` is told of every request to a provider.
+    """
     live = load_live_models(settings)
     campaigns = checked_campaigns(settings, live)
     with ExitStack() as parts:
@@ -54,7 +58,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
         parts.callback(stream.close)
         evaluator = Evaluator(lambda: connect(settings.warehouse), live)
         parts.callback(evaluator.close)
-        esp = open_esp(settings, clock)
+        esp = open_esp(settings, clock, observe)
         mailer = open_mailer(settings, campaigns, esp, clock)
         parts.callback(mailer.close)
         yield MicroBatches(

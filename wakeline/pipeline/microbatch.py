@@ -19,6 +19,7 @@ from wakeline.clock import Clock
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
+from wakeline.pipeline.stages import CLAIM, COMMIT, EVALUATE, INGEST, READ, SEND, Stopwatch
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.triggers import Occurrence
 from wakeline.replay.requests import ReplayRequests, Request
@@ -48,6 +49,8 @@ class BatchResult:
     answers: Sequence[Answer] = ()
     #: How long the newest event of the batch took from the collector to the commit; None without events.
     latency_ms: int | None = None
+    #: How long each stage took, by the names of `wakeline.pipeline.stages`.
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class MicroBatches:
     rules: Mapping[str, Rules]
     holds: Holds
     requests: ReplayRequests
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
@@ -95,6 +99,9 @@ class MicroBatches:
         self.landing.begin()
         redone = []
         while ranges := self.lanes.to_redo(lease):
+            if self._is_ahead_of_landing(ranges):
+                self.lanes.commit(lease, {}, self.evaluated_until_ms, self.clock() + self._lease_ms, self.read_until_ms)
+                continue
             redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
         self.committed = {**self.lanes.starts(), **self.landing.committed()}
         self.lanes.correct_offsets(lease, self._own(lease, self.committed))
@@ -115,7 +122,9 @@ class MicroBatches:
         limit = self._rows_limit or lane.batch_rows
         starts = self._starts(lease)
         read_at_ms = self.clock()
-        records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
+        self.stopwatch.lap()  # Of a batch that was cut off, and of a look that found nothing.
+        with self.stopwatch.stage(READ):
+            records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
         self.read_until_ms = read_until(records, read_at_ms)
         if not records:
             self._note_read(lease)
@@ -125,6 +134,11 @@ class MicroBatches:
         result = self._process(lease, records, ranges_of(records, starts))
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
+
+    def _is_ahead_of_landing(self, ranges: Ranges) -> bool:
+        """Landing was restored from an older backup than the ledger: done again, the batch would hide what it lacks."""
+        ends = {**self.lanes.starts(), **self.landing.committed()}
+        return any(first > ends.get(partition, first) for partition, (first, _) in ranges.items())
 
     def _step_requests(self, lease: Lease) -> BatchResult | None:
         now_ms = self.clock()
@@ -185,23 +199,27 @@ class MicroBatches:
         landed: Statuses | None = None,
         seen: frozenset[str] = frozenset(),
     ) -> BatchResult:
-        ingested = self._ingest(lease, records, ranges, landed or {}, seen)
+        with self.stopwatch.stage(INGEST):
+            ingested = self._ingest(lease, records, ranges, landed or {}, seen)
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
         touched = {row.id for row in ingested.rows if is_of_customer(row)}
-        members = self.evaluator.candidates(
-            touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
-        )
-        occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
-        intended = self._intended(occurrences, self.campaigns, ingested, members, as_of_ms)
+        with self.stopwatch.stage(EVALUATE):
+            members = self.evaluator.candidates(
+                touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
+            )
+            occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
+            intended = self._intended(occurrences, self.campaigns, ingested, members, as_of_ms)
         decided, answers = self._activate(lease, intended, ingested.ranges, as_of_ms, lease.holder)
         if records or members:  # An idle look changes nothing worth a write.
-            self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
+            with self.stopwatch.stage(COMMIT):
+                self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
         self.evaluated_until_ms = as_of_ms
         ends = {partition: end for partition, (_, end) in ranges.items()}
         self.committed.update(ends)
         if ends:
             self.stream.commit(ends)
-        return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
+        latency_ms = self._latency_ms(ingested.rows)
+        return BatchResult(ranges, ingested.rows, decided, answers, latency_ms, self.stopwatch.lap())
 
     def _ingest(
         self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses, seen: frozenset[str]
@@ -251,7 +269,8 @@ class MicroBatches:
         decided, answers = self._activate_waiting(lease, stale, as_of_ms, patience)
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
-            outcome = self.ledger.claim(lease, chunk, run_id, ranges, self.clock(), stale)
+            with self.stopwatch.stage(CLAIM):
+                outcome = self.ledger.claim(lease, chunk, run_id, ranges, self.clock(), stale)
             answers += self._send(lease, [one.claim for one in outcome if one.claim], patience)
             decided += outcome
         return decided, answers
@@ -262,8 +281,10 @@ class MicroBatches:
         waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
         if not waiting:
             return [], []
-        waiting = self._as_known_now(lease, waiting, as_of_ms)
-        decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
+        with self.stopwatch.stage(EVALUATE):
+            waiting = self._as_known_now(lease, waiting, as_of_ms)
+        with self.stopwatch.stage(CLAIM):
+            decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
         return decided, self._send(lease, [one.claim for one in decided if one.claim], patience)
 
     def _as_known_now(self, lease: Lease, waiting: Sequence[Waiting], as_of_ms: int) -> list[Waiting]:
@@ -307,9 +328,10 @@ class MicroBatches:
     def _send(self, lease: Lease, claims: Sequence[Claim], patience: Patience) -> list[Answer]:
         if not claims:
             return []
-        answers = self.mailer.send(claims, patience)
-        self._unwritten += answers
-        self._write_answers()
+        with self.stopwatch.stage(SEND):
+            answers = self.mailer.send(claims, patience)
+            self._unwritten += answers
+            self._write_answers()
         return answers
 
     def _write_answers(self) -> None:

@@ -1,14 +1,18 @@
 """Adds up what micro-batches did between two reports to Dagster."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TypeVar
 
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater
 from wakeline.activation.ledger.states import FAILED, MISSING_VARIABLE, RETRY, SENT, SKIPPED, UNKNOWN
 from wakeline.clock import Clock
 from wakeline.pipeline.microbatch import BatchResult, is_of_customer
 from wakeline.settings import HEARTBEAT_SOURCE
+
+Told = TypeVar("Told")
 
 #: Latencies kept between two reports; beyond it the percentiles are those of the first.
 _MAX_LATENCIES = 10_000
@@ -57,7 +61,7 @@ class Report:
         for one in result.decided:
             self.sends[one.campaign, one.state, one.reason if one.state == SKIPPED else ""] += 1
         for answer in result.answers:
-            self.sends[answer.claim.campaign, *_state(answer.outcome)] += 1
+            self.sends[answer.claim.campaign, *outcome_state(answer.outcome)] += 1
 
     @property
     def campaigns(self) -> list[str]:
@@ -101,7 +105,17 @@ class ReportBuffer:
         return report
 
 
-def _state(outcome: object) -> tuple[str, str]:
+def to_all(*listeners: Callable[[Told], object]) -> Callable[[Told], None]:
+    """What tells all of them, in this order."""
+
+    def tell(what: Told) -> None:
+        for listener in listeners:
+            listener(what)
+
+    return tell
+
+
+def outcome_state(outcome: object) -> tuple[str, str]:
     """State and reason that an answer of the ESP leads to."""
     if isinstance(outcome, Accepted):
         return SENT, ""

@@ -34,6 +34,7 @@ def programs(settings: Settings) -> list[Program]:
         *(warehouse if settings.warehouse.embedded else []),
         Program("collector", _wakeline("collector"), at_once=True),
         *(heartbeat if settings.sla.heartbeat_seconds else []),
+        Program("metrics", _wakeline("metrics"), at_once=True),
         Program("pages", _wakeline("pages"), at_once=True),
         Program("code", (_script("dagster"), "api", "grpc", *code, str(settings.project_dir)), at_once=False),
         Program("daemon", (_script("dagster-daemon"), "run", *workspace), at_once=False),

@@ -1,6 +1,7 @@
 """Starts, watches and stops the stack through supervisord."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -111,6 +112,7 @@ class Stack:
         settings = self._settings
         ports = {
             "collector": (settings.collector.host, settings.collector.port),
+            "metrics": (settings.metrics.host, settings.metrics.port),
             "pages": (settings.pages.host, settings.pages.port),
             "code": ("127.0.0.1", settings.dagster.code_port),
             "web": (settings.dagster.host, settings.dagster.port),
@@ -121,6 +123,8 @@ class Stack:
 
     def _start_supervisor(self) -> None:
         home = dagster_home(self._settings)
+        # Counters begin anew with the stack; a power cut may have left something there that cannot be read.
+        shutil.rmtree(self._settings.lane_metrics_dir, ignore_errors=True)
         for folder in (home, self._settings.data_dir / "logs", self._settings.data_dir / "supervisor"):
             folder.mkdir(parents=True, exist_ok=True)
         write_instance(self._settings.project_dir, home, self._settings.dagster)

@@ -12,7 +12,7 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, TryLater
-from wakeline.activation.gates import FRESH, HELD, Facts, Rules, Stale, decide
+from wakeline.activation.gates import FRESH, HELD, RESTORED, Facts, Rules, Stale, decide, precedes, restored_ledger
 from wakeline.activation.ledger.dynamodb_facts import Asked, Moment, facts_of, keys_of, read_counted
 from wakeline.activation.ledger.dynamodb_items import (
     HELD_KIND,
@@ -21,6 +21,7 @@ from wakeline.activation.ledger.dynamodb_items import (
     due_order,
     is_reopenable,
     item_of,
+    occurred_at,
     owner_key,
     row_of,
     send_key,
@@ -462,7 +463,9 @@ def _is_heard(answer: Answer, row: Row) -> bool:
 
 
 def _may_be_out(row: Row) -> bool:
-    # A retry that is certainly not out yet is not what a report is about.
+    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+    if row["state"] == HELD:
+        return bool(row["reason"] == restored_ledger.__name__)
     return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
 
 
@@ -475,7 +478,10 @@ def _is_due(row: Row, now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> b
 def _is_let_go(row: Mapping[str, Any], now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
     is_stale = stale.holds(row["campaign"], row["campaign_class"])
-    return row["expires_at_ms"] <= now_ms or not (is_stale or row["campaign"] in pauses)
+    # The index has no more of it than what it is ordered by.
+    occurred_at_ms = row.get("occurred_at_ms") or occurred_at(row["open_order"])
+    is_kept = is_stale or row["campaign"] in pauses or precedes(occurred_at_ms, pauses.get(RESTORED))
+    return row["expires_at_ms"] <= now_ms or not is_kept
 
 
 def _waiting(row: Row) -> Waiting:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wakeline.activation.consent import prevailing
-from wakeline.activation.gates import DEFERRED, MARKETING, Candidate, Cap, Facts, Rules, Stale
+from wakeline.activation.gates import DEFERRED, MARKETING, RESTORED, Candidate, Cap, Facts, Rules, Stale
 from wakeline.activation.ledger.dynamodb_items import of_id, said_key, subjects_of, suppression_key
 from wakeline.activation.ledger.states import COUNTED, RETRY
 from wakeline.dynamodb import Key, Table
@@ -68,6 +68,7 @@ def facts_of(
         rival=_rival(candidate.rules, others, at.now_ms) if is_marketing else None,
         stale=at.stale.of(asked.campaign),
         pause=at.pauses.get(asked.campaign),
+        restored=at.pauses.get(RESTORED),
     )
 
 

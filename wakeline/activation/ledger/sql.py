@@ -22,12 +22,14 @@ from wakeline.activation.gates import (
     FRESH,
     HELD,
     MARKETING,
+    RESTORED,
     Candidate,
     Cap,
     Facts,
     Rules,
     Stale,
     decide,
+    restored_ledger,
 )
 from wakeline.activation.ledger.rows import (
     candidate_of,
@@ -227,13 +229,9 @@ class SqlLedger:
         with self._engine.begin() as connection:
             require(connection, lease)
             for report in sorted(reports, key=lambda report: report.key):
-                # A retry that is certainly not out yet is not what the report is about.
-                open_ = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
-                    (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
-                )
                 connection.execute(
                     sa.update(sends)
-                    .where(sends.c.idempotency_key == report.key, open_)
+                    .where(sends.c.idempotency_key == report.key, _MAY_BE_OUT)
                     .values(state=SENT, reason="", record=asdict(report), changed_at_ms=_later(now_ms))
                 )
 
@@ -340,6 +338,14 @@ class SqlLedger:
         return self._engine.connect().execution_options(read_only=True)
 
 
+# A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+_MAY_BE_OUT = (
+    sends.c.state.in_((CLAIMED, UNKNOWN))
+    | ((sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None))
+    | ((sends.c.state == HELD) & (sends.c.reason == restored_ledger.__name__))
+)
+
+
 def _reopenable() -> sa.ColumnElement[bool]:
     return (sends.c.state == SKIPPED) & (sends.c.reason == NO_ADDRESS)
 
@@ -399,7 +405,9 @@ def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
     stale = sa.true() if moment.stale.of_all else sends.c.campaign.in_(list(moment.stale.of_campaigns))
     not_stale = (sends.c.campaign_class != MARKETING) | sa.not_(stale)
-    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
+    restored = moment.pauses.get(RESTORED)
+    known = sends.c.occurred_at_ms >= restored["paused_at_ms"] if restored else sa.true()
+    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale & known
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
 
@@ -424,6 +432,7 @@ def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Seq
         rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
         stale=moment.stale.of(campaign),
         pause=moment.pauses.get(campaign),
+        restored=moment.pauses.get(RESTORED),
     )
 
 

@@ -4,16 +4,11 @@
         engine='AggregatingMergeTree()',
         order_by='(minute, source, status, partition)',
         partition_by='toYYYYMM(minute)',
-        full_refresh=false,
         on_schema_change='append_new_columns',
-        settings={
-            'non_replicated_deduplication_window': 10000,
-            'replicated_deduplication_window': 10000,
-        },
     )
 }}
 
--- What traffic was usual, for longer than landing is kept: a few rows a minute, whatever the traffic.
+-- What traffic was usual, for longer than landing is kept, and so never rebuilt: a few rows a minute, whatever comes.
 select
     toStartOfMinute(received_at) as minute,
     source,
