@@ -15,7 +15,7 @@ from wakeline.settings import Settings, load_settings
 from wakeline.warehouse.lineage import Lineage, read_column_lineage
 from wakeline.warehouse.manifest import read_manifest, target_dir
 
-#: What a run is about, to filter runs by: stream, models, archive, campaign or maintenance.
+#: What a run is about, to filter runs by: stream, models, archive, campaign, lane, replay or maintenance.
 KIND_TAG = "wakeline/kind"
 
 

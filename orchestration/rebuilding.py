@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.auditing import ByHand, audited_run
-from orchestration.configuration import settings
+from orchestration.configuration import KIND_TAG, settings
 from wakeline.clock import system_clock
 from wakeline.replay.factory import deployed_chain, open_rebuild
 from wakeline.replay.rebuild import Order, RebuildResult
@@ -49,6 +49,7 @@ def rebuild(context: dg.OpExecutionContext, config: RebuildConfig) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "replay"},
     description="Rebuilds profile tables from landing while events flow: first as a dry run, then for real. The lanes"
     " stand still for about a second at the end. Sends nothing.",
 )

@@ -829,7 +829,7 @@ def test_what_a_lost_ledger_may_have_mailed_is_held_until_somebody_lets_it_go(bo
     after = intended("order/2", occurred_at_ms=NOW_MS)
     told = book.claim(lease, before, after)
     assert [one.reason for one in told] == ["restored_ledger", ""]
-    assert book.ledger.due(NOW_MS + 1, None, 10) == []
+    assert book.ledger.due(NOW_MS + 1, FRESH, 10) == []
     book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
     [decided] = book.reclaim(lease, NOW_MS + 2)
     assert decided.claim is not None

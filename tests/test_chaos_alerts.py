@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.listening import Listener, listening
 from support.stack import DEAR_POLL_SECONDS, PROJECT_DIR, RunningStack, await_that
-from support.walk import Provider, Recorder, Shoppers, Told
+from support.walk import Provider, Shoppers
 
 from wakeline.warehouse.client import connect
 
@@ -48,27 +50,30 @@ class Scene:
     stack: RunningStack
     shoppers: Shoppers
     provider: Provider
-    recorder: Recorder
+    channel: Listener
     project: Path
     say: Callable[[str], None]
 
-    def told(self, key: str, disturb: Callable[[], object], mend: Callable[[], object]) -> tuple[Told, Told]:
-        """Alert and recovery of one disturbance; fails when anything else is told."""
-        before, began = len(self.recorder.told), time.monotonic()
+    def told(self, key: str, disturb: Callable[[], object], mend: Callable[[], object]) -> str:
+        """Body of the alert of one disturbance, which is mended then; fails when more is told than it and its end."""
+        before = len(self.channel.taken)
         disturb()
-        alert = self.recorder.await_next(f"{key} is told", before, PATIENCE_SECONDS)
-        assert key in alert.title, alert
-        assert not alert.is_recovery, alert
-        mended = time.monotonic()
+        alert = self._next(before, f"{key} is told")
+        assert (alert["title"].startswith("["), key in alert["title"]) == (True, True), alert
         mend()
-        recovery = self.recorder.await_next(f"the end of {key} is told", before + 1, PATIENCE_SECONDS)
-        assert key in recovery.title, recovery
-        assert recovery.is_recovery, recovery
-        self.say(
-            f"{key}: told after {alert.at_seconds - began:.0f} s, its end {recovery.at_seconds - mended:.0f} s after"
-            f" the repair\n\n{alert.title}\n{alert.body}\n\n{recovery.title}\n{recovery.body}\n"
+        recovery = self._next(before + 1, f"the end of {key} is told")
+        assert (recovery["title"].startswith("Recovered"), key in recovery["title"]) == (True, True), recovery
+        return str(alert["message"])
+
+    def _next(self, number: int, what: str) -> dict[str, Any]:
+        """The message of that number, printed with the time that it took."""
+        began = time.monotonic()
+        await_that(
+            lambda: f"{what} ({self.channel.titles()})", lambda: len(self.channel.taken) > number, PATIENCE_SECONDS
         )
-        return alert, recovery
+        message = self.channel.taken[number]
+        self.say(f"After {time.monotonic() - began:.0f} s: {message['title']}\n{message['message']}")
+        return message
 
     def minutes(self) -> list[tuple[int, int]]:
         """Accepted events of customers and heartbeats of each minute so far."""
@@ -83,25 +88,25 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         shutil.copytree(PROJECT_DIR / name, project / name, ignore=shutil.ignore_patterns("target", "logs", "__*"))
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(PROJECT_DIR / name, project / name)
-    with Recorder() as recorder, Provider() as provider, pytest.MonkeyPatch.context() as patch:
-        environment = _environment(project, recorder, provider)
+    with listening() as channel, Provider() as provider, pytest.MonkeyPatch.context() as patch:
+        environment = _environment(project, channel, provider)
         for name, value in environment.items():
             patch.setenv(name, value)
         stack = RunningStack(folder, environment, heartbeat_seconds=HEARTBEAT_SECONDS)
         try:
             stack.start()
-            yield Scene(stack, Shoppers(stack), provider, recorder, project, print)
+            yield Scene(stack, Shoppers(stack), provider, channel, project, print)
         finally:
             stack.kill()
 
 
-def _environment(project: Path, recorder: Recorder, provider: Provider) -> dict[str, str]:
+def _environment(project: Path, channel: Listener, provider: Provider) -> dict[str, str]:
     values = {
         "PROJECT_DIR": str(project),
-        "ALERTS__CHANNELS__WALK__URL": f"json://{recorder.address}/",
+        "ALERTS__CHANNELS__WALK__URL": channel.url,
         "ACTIVATION__ESP": '["walk"]',
         "ESP__WALK__KIND": "webhook",
-        "ESP__WALK__URL": f"http://{provider.address}/",
+        "ESP__WALK__URL": f"http://127.0.0.1:{provider.server_port}/",
         "ESP__WALK__SIGNING_SECRET": "whsec_" + "c2VjcmV0" * 5,
         "ESP__WALK__TIMEOUT_SECONDS": "60",
         "SLA__WINDOW_MINUTES": "1",
@@ -137,25 +142,25 @@ def test_a_quiet_night_is_no_news(scene: Scene) -> None:
         return sum(heartbeats for _, heartbeats in scene.minutes()) > NIGHT_HEARTBEATS * partitions
 
     await_that("the night is over", is_morning, PATIENCE_SECONDS, DEAR_POLL_SECONDS)
-    assert scene.recorder.told == []
+    assert scene.channel.titles() == []
     assert not any(accepted for accepted, _ in scene.minutes())
 
 
 @pytest.mark.usefixtures("shopping")
 def test_a_collector_that_is_stopped(scene: Scene) -> None:
-    alert, _ = scene.told(
+    said = scene.told(
         "collector/down",
         lambda: scene.stack.stop_program("collector"),
         lambda: scene.stack.start_program("collector"),
     )
-    assert "does not answer" in alert.body
-    assert "First: " in alert.body
+    assert "does not answer" in said
+    assert "First: " in said
 
 
 @pytest.mark.usefixtures("shopping")
 def test_a_lane_that_is_killed(scene: Scene) -> None:
-    alert, _ = scene.told("lane/0", lambda: os.kill(scene.stack.worker(), signal.SIGKILL), lambda: None)
-    assert "/runs/" in alert.body
+    said = scene.told("lane/0", lambda: os.kill(scene.stack.worker(), signal.SIGKILL), lambda: None)
+    assert "/runs/" in said
 
 
 @pytest.mark.usefixtures("shopping")
@@ -168,22 +173,22 @@ def test_a_model_that_is_broken(scene: Scene) -> None:
         answer = scene.stack.ask_dagster(_LAUNCH, "batch_models")["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
 
-    alert, _ = scene.told(
+    said = scene.told(
         "run/batch_models", lambda: build(sound.replace("product_states", "no_such_model")), lambda: build(sound)
     )
-    assert "no_such_model" in alert.body
+    assert "no_such_model" in said
 
 
 @pytest.mark.usefixtures("shopping")
 def test_a_quarantine_that_fills(scene: Scene) -> None:
     broken = [{name: value for name, value in one.items() if name != "event"} for one in scene.shoppers.views(1_000)]
 
-    alert, _ = scene.told(
+    said = scene.told(
         "quarantine_within_limit",
         lambda: [scene.shoppers.post(broken[first : first + 100]) for first in range(0, 1_000, 100)],
         lambda: None,  # The window moves on.
     )
-    assert "are in quarantine" in alert.body
+    assert "are in quarantine" in said
 
 
 @pytest.mark.usefixtures("shopping")
@@ -191,8 +196,8 @@ def test_a_provider_that_is_slow(scene: Scene) -> None:
     def answer_after(seconds: float) -> None:
         scene.provider.delay_seconds = seconds
 
-    alert, _ = scene.told("latency_within_sla", lambda: answer_after(SLOW_SECONDS), lambda: answer_after(0))
-    assert "p95" in alert.body
+    said = scene.told("latency_within_sla", lambda: answer_after(SLOW_SECONDS), lambda: answer_after(0))
+    assert "p95" in said
     assert scene.provider.mails > 0
 
 
@@ -202,8 +207,8 @@ def test_traffic_that_is_halved(scene: Scene) -> None:
         scene.shoppers.share = share
 
     remember_weeks_like_this_minute(scene)
-    alert, _ = scene.told("volume_as_usual", lambda: shop(0.5), lambda: shop(1))
-    assert "are usual at this time of the week" in alert.body
+    said = scene.told("volume_as_usual", lambda: shop(0.5), lambda: shop(1))
+    assert "are usual at this time of the week" in said
 
 
 def remember_weeks_like_this_minute(scene: Scene) -> None:

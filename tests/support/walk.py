@@ -1,6 +1,5 @@
-"""What surrounds a stack that is disturbed on purpose: shoppers who never tire, a provider, and a channel of alerts."""
+"""What surrounds a stack that is disturbed on purpose: shoppers who never tire, and a provider of mails."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -8,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import orjson
 
-from support.stack import RunningStack, await_that
+from support.stack import RunningStack
 from wakeline.clock import system_clock, to_iso
 from wakeline.play.collector_client import CollectorClient
 
@@ -22,89 +21,40 @@ _EVENTS_PER_TICK = 10
 _TICKS_PER_ORDER = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A message as the channel got it: `kind` is Apprise's type, `success` for a recovery."""
+class Provider(ThreadingHTTPServer):
+    """An email service provider that takes every mail, after a while; a context manager that serves."""
 
-    title: str
-    body: str
-    kind: str
-    at_seconds: float
-
-    @property
-    def is_recovery(self) -> bool:
-        return self.kind == "success"
-
-
-class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    handler: ClassVar[type[BaseHTTPRequestHandler]]
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), self.handler)
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.delay_seconds = 0.0
+        self.mails = 0
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, name=type(self).__name__, daemon=True).start()
+        threading.Thread(target=self.serve_forever, name="provider", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_port}"
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: Provider
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.take(json.loads(body))  # type: ignore[attr-defined]
+        """A mail."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(self.server.delay_seconds)  # Not a wait for anything: it is what makes a provider slow.
+        self.server.mails += 1
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """What came is kept; that is enough."""
-
-
-class Recorder(_Server):
-    """A channel of alerts: what Apprise posts to a `json://` address."""
-
-    handler = _Handler
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Told] = []
-
-    def take(self, document: dict[str, Any]) -> None:
-        """Called by the handler."""
-        self.told.append(Told(document["title"], document["message"], document["type"], time.monotonic()))
-
-    def await_next(self, what: str, after: int, seconds: float) -> Told:
-        """The first message after so many, when it is there."""
-        await_that(lambda: f"{what} ({[one.title for one in self.told]})", lambda: len(self.told) > after, seconds)
-        return self.told[after]
-
-
-class Provider(_Server):
-    """An email service provider that takes every mail, after a while."""
-
-    handler = _Handler
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails = 0
-        self._may_answer = threading.Event()
-        self.delay_seconds = 0.0
-
-    def take(self, document: dict[str, Any]) -> None:
-        """Called by the handler; the wait is what is tested."""
-        if self.delay_seconds:
-            self._may_answer.wait(self.delay_seconds)
-        self.mails += 1
+        """The count is enough."""
 
 
 @dataclass

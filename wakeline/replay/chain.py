@@ -7,8 +7,6 @@ from typing import Any
 from wakeline.errors import ConfigError
 
 LANDING = "landing"
-#: What is never rebuilt: landing, and what may know more than it still has: message ids, and traffic by the minute.
-_KEPT_FOLDER = "models/landing/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +39,23 @@ def chain_of(manifest: Mapping[str, Any], wanted: Sequence[str] = ()) -> Chain:
 
 
 def _parents(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Name of each model that a view fills -> those of its parents that are filled so."""
-    views = {key: node for key, node in manifest["nodes"].items() if _is_filled_by_a_view(node)}
-    nodes = {key: node for key, node in views.items() if _is_behind_landing(key, manifest, views)}
+    """Name of each model that inserts into landing fill -> those of its parents that they fill as well."""
+    views = {key: node for key, node in manifest["nodes"].items() if _is_rebuilt(node)}
+    filled = {key for key, node in manifest["nodes"].items() if node["name"] == LANDING}
+    while new := {key for key, node in views.items() if filled & set(node["depends_on"]["nodes"])} - filled:
+        filled |= new
     return {
-        node["name"]: {nodes[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in nodes}
-        for node in nodes.values()
+        node["name"]: {views[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in views}
+        for key, node in views.items()
+        if key in filled
     }
 
 
-def _is_behind_landing(key: str, manifest: Mapping[str, Any], views: Mapping[str, Any]) -> bool:
-    """Others are filled by inserts into other tables, such as the copy of the ledger."""
-    parents = manifest["nodes"][key]["depends_on"]["nodes"]
-    names = {manifest["nodes"][parent]["name"] for parent in parents if parent in manifest["nodes"]}
-    return LANDING in names or any(_is_behind_landing(one, manifest, views) for one in parents if one in views)
-
-
-def _is_filled_by_a_view(node: Mapping[str, Any]) -> bool:
-    return (
-        node["resource_type"] == "model"
-        and node["config"]["materialized"] == "materialized_view"
-        and not node["original_file_path"].startswith(_KEPT_FOLDER)
-    )
+def _is_rebuilt(node: Mapping[str, Any]) -> bool:
+    """Not what knows more than landing still has: the memory of message ids, and how much traffic was usual."""
+    if node["resource_type"] != "model" or node["config"]["materialized"] != "materialized_view":
+        return False
+    return not node["config"].get("meta", {}).get("wakeline", {}).get("outlives_landing", False)
 
 
 def _ancestors(models: Iterable[str], parents: Mapping[str, set[str]]) -> set[str]:

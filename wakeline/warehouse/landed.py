@@ -24,11 +24,12 @@ _DIGEST = """
     SELECT stream, partition, count(), groupBitXor(sipHash64(offset)) FROM landing WHERE {within}
     GROUP BY stream, partition
 """
-# Both are written by the same insert, and of the lanes' own stream only what is committed is compared.
+# Ids of heartbeats are not remembered. Both tables are written by the same insert, and of the lanes' own stream only
+# what is committed is compared.
 _FORGOTTEN = """
     WITH (
         SELECT count() FROM landing
-        WHERE status = 'accepted' AND source != {heartbeat:String}
+        WHERE status = 'accepted' AND source != {heartbeats:String}
           AND (stream != {stream:String} OR offset < transform(partition, {partitions:Array(UInt16)}, {ends:Array(UInt64)}, 0))
     ) AS landed
     SELECT count() - landed FROM landing_message_ids
@@ -81,9 +82,9 @@ class Landed:
         """How many accepted events landing no longer has, though it remembers their message ids."""
         parameters = {
             "stream": stream,
+            "heartbeats": HEARTBEAT_SOURCE,
             "partitions": list(committed),
             "ends": list(committed.values()),
-            "heartbeat": HEARTBEAT_SOURCE,
         }
         return max(0, int(self._ask(_FORGOTTEN, parameters)[0][0])) if committed else 0
 
