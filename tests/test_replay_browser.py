@@ -16,7 +16,7 @@ from support.stack import DEAR_POLL_SECONDS, PROJECT_DIR, RunningStack, await_th
 from wakeline.clock import system_clock, to_iso
 from wakeline.database import audit, sends
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.whole_stack, pytest.mark.timeout(400)]
 
 CAMPAIGN = "order_confirmation"
 ORDERS = 5
