@@ -1,6 +1,6 @@
 # `make` shows what there is. Needs Python 3.11 or newer and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install clients brokers demo test unit lint fix sdk bench pictures lock clean
+.PHONY: help install clients brokers demo test unit lint fix sdk bench pictures dashboard lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,14 +61,18 @@ fix: install ## Format Python and SQL
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --processes 2 dbt_project/models dbt_project/tests
 
-bench: install ## Measure latency and throughput of all, the collector, sends and the browser SDK; writes benchmarks/results
+bench: install ## Measure latency and throughput of all, the collector, sends, rebuilding and the browser SDK; writes benchmarks/results
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/collector.py
 	$(BIN)/python benchmarks/sends.py
+	$(BIN)/python benchmarks/rebuild.py
 	$(BIN)/python benchmarks/sdk.py
 
 pictures: install ## Take the pictures of the campaigns in docs/pictures; needs Chromium
 	PYTHONPATH=.:tests $(BIN)/python -m support.pictures
+
+dashboard: install ## Write the Grafana dashboard in deploy/grafana
+	$(BIN)/python deploy/grafana/dashboard.py
 
 lock: ## Pin the dependencies again
 	$(BIN)/pip install --quiet uv

@@ -27,6 +27,8 @@ _PORTS = (
     "warehouse.port",
     "warehouse.native_port",
     "pages.port",
+    "metrics.port",
+    "metrics.collector_port",
     "dagster.port",
     "dagster.code_port",
 )

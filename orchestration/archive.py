@@ -10,7 +10,9 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from orchestration.auditing import ByHand, audited_run
-from orchestration.configuration import settings
+from orchestration.columns import archive_columns
+from orchestration.configuration import KIND_TAG, settings
+from orchestration.streaming import TEAM
 from wakeline.archive.begun import open_begun_parts
 from wakeline.archive.factory import open_store
 from wakeline.archive.hours import HOUR_MS, hour_start
@@ -55,6 +57,7 @@ def s3_resource() -> S3Resource:
     deps=[dg.AssetKey("landing")],
     group_name="archive",
     kinds={"parquet"},
+    owners=[TEAM],
     description="Every received event as Parquet, one file for each hour of the stream; again when rows come late.",
 )
 def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Resource) -> dg.MaterializeResult[None]:
@@ -71,6 +74,11 @@ def archive(context: dg.AssetExecutionContext, config: ArchiveConfig, s3: S3Reso
     return dg.MaterializeResult(metadata={"hours": len(written), "rows": rows, "bytes": size, "archive": str(store)})
 
 
+def described_archive() -> dg.AssetsDefinition:
+    """The asset with its columns, which are those that were deployed."""
+    return archive.map_asset_specs(lambda spec: spec.merge_attributes(metadata=archive_columns()))
+
+
 @dg.op(description="Inserts what the archive has of some hours and landing lacks, or only says how much that is.")
 def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resource) -> None:
     asked = {"from_hour": config.from_hour, "to_hour": config.to_hour, "dry_run": config.dry_run}
@@ -83,6 +91,7 @@ def restore(context: dg.OpExecutionContext, config: RestoreConfig, s3: S3Resourc
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "archive"},
     description="Restores landing, and all that follows from it, from the archive: first as a dry run, then for real."
     " Sends nothing and moves no offset.",
 )
@@ -95,6 +104,7 @@ archive_hours = dg.define_asset_job(
     selection=dg.AssetSelection.assets(ARCHIVE),
     description="Writes the hours of landing that the archive does not have yet, or not all of.",
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "archive"},
 )
 
 archive_schedule = dg.ScheduleDefinition(

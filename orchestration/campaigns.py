@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.auditing import ByHand, audited_run
-from orchestration.configuration import settings
+from orchestration.configuration import KIND_TAG, settings
 from wakeline.activation.control import open_control
 from wakeline.clock import system_clock, to_iso
 
@@ -48,6 +48,7 @@ def resume(context: dg.OpExecutionContext, config: ResumeConfig) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "campaign"},
     description="Holds the mails of a campaign until it is resumed, transactional ones as well; what expires meanwhile"
     " is skipped.",
 )
@@ -57,6 +58,7 @@ def pause_campaign() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "campaign"},
     description="Lets the mails of a paused campaign go on, those held as well.",
 )
 def resume_campaign() -> None:

@@ -11,18 +11,15 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from orchestration.check_descriptions import test_description
+from orchestration.columns import Sources, landing_sources, metadata, mirror_sources, model_sources
 from orchestration.configuration import dbt_project, settings
+from orchestration.streaming import EVENT_STREAM, SENDS
+from wakeline.sla.freshness import freshness_of
 from wakeline.warehouse.manifest import dbt_environment, dbt_variables
 
-#: Groups whose models the resident run keeps up to date at every batch.
-STREAMED_GROUPS = ("landing", "profiles")
 #: Batch work yields to the resident run, which shares the machine with it.
 _NICENESS = 10
-
-_STREAMED_FRESHNESS = dg.FreshnessPolicy.time_window(
-    fail_window=timedelta(minutes=15), warn_window=timedelta(minutes=5)
-)
-_BATCH_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=24), warn_window=timedelta(hours=6))
 
 
 class WakelineTranslator(DagsterDbtTranslator):
@@ -35,8 +32,29 @@ class WakelineTranslator(DagsterDbtTranslator):
             group_name=node.get("group") or spec.group_name,
             owners=_owners(manifest, node) or spec.owners,
             kinds={"clickhouse", "dbt", *_materialization_kind(node)},
-            freshness_policy=_freshness(node),
-        )
+            freshness_policy=_freshness_policy(node),
+        ).merge_attributes(metadata=metadata(_schema(spec), self._sources(manifest, unique_id)))
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        node = manifest["nodes"][unique_id]
+        return spec and spec._replace(description=test_description(node))
+
+    def _sources(self, manifest: Mapping[str, Any], unique_id: str) -> Sources:
+        columns = self.get_resource_props(manifest, unique_id)["columns"]
+        written_by_the_pipeline = {"landing": (landing_sources, EVENT_STREAM), "sends": (mirror_sources, SENDS)}
+        name = self.get_resource_props(manifest, unique_id)["name"]
+        if name in written_by_the_pipeline:
+            sources_of, written_from = written_by_the_pipeline[name]
+            return sources_of(columns, written_from)
+        return model_sources(unique_id, {id_: self.get_asset_key(node) for id_, node in manifest["nodes"].items()})
+
+
+def _schema(spec: dg.AssetSpec) -> dg.TableSchema:
+    found: dg.TableSchema = spec.metadata.get("dagster/column_schema") or dg.TableSchema([])
+    return found
 
 
 def _owners(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[str]:
@@ -50,12 +68,16 @@ def _materialization_kind(node: Mapping[str, Any]) -> set[str]:
     return {kinds[materialized]} if materialized in kinds else set()
 
 
-def _freshness(node: Mapping[str, Any]) -> dg.FreshnessPolicy | None:
-    """Streamed tables and batch tables each have a policy; views hold no data that could age."""
-    materialized = node["config"].get("materialized")
-    if node.get("group") in STREAMED_GROUPS and materialized != "view":
-        return None if node["name"] == "wakeups" else _STREAMED_FRESHNESS
-    return _BATCH_FRESHNESS if materialized == "table" else None
+def _freshness_policy(node: Mapping[str, Any]) -> dg.FreshnessPolicy | None:
+    """What the model's meta promises; shorter windows are those of the check `fresh_within_sla`."""
+    freshness = freshness_of(node)
+    if freshness is None or freshness.is_short:
+        return None
+    warn_after_seconds = freshness.warn_after_seconds
+    return dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(seconds=freshness.fail_after_seconds),
+        warn_window=None if warn_after_seconds is None else timedelta(seconds=warn_after_seconds),
+    )
 
 
 def build_dbt_assets() -> dg.AssetsDefinition:

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.auditing import ByHand, audited_run
-from orchestration.configuration import settings
+from orchestration.configuration import KIND_TAG, settings
 from wakeline.clock import system_clock, to_iso
 from wakeline.replay.lane_control import open_lane_control
 
@@ -66,19 +66,25 @@ def drain_lanes(context: dg.OpExecutionContext, config: DrainConfig) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "lane"},
     description="Holds a lane: events wait in the stream, and nothing of the lane is sent until it is resumed.",
 )
 def pause_lane() -> None:
     hold_lane()
 
 
-@dg.job(executor_def=dg.in_process_executor, description="Lets a paused or drained lane go on where it was.")
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "lane"},
+    description="Lets a paused or drained lane go on where it was.",
+)
 def resume_lane() -> None:
     release_lane()
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "lane"},
     description="Before an upgrade: lanes process what is in the stream up to now, then stand still until each is"
     " resumed. The collector goes on taking events.",
 )

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.auditing import ByHand, audited_run
-from orchestration.configuration import settings
+from orchestration.configuration import KIND_TAG, settings
 from wakeline.clock import system_clock
 from wakeline.replay import quarantine, resetting
 from wakeline.replay.repair import Repair
@@ -45,6 +45,7 @@ def reactivate(context: dg.OpExecutionContext, config: WindowConfig) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "replay"},
     description="Activates a past window again: what was missed or failed is decided now, what was sent is never sent"
     " again. A dry run unless told to execute.",
 )
@@ -98,6 +99,7 @@ def reset(context: dg.OpExecutionContext, config: ResetConfig) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "replay"},
     description="Lets events go that are in quarantine, repaired or by the rules of now, through the stream once more."
     " A dry run unless told to execute.",
 )
@@ -107,6 +109,7 @@ def replay_quarantine() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "replay"},
     description="Reads a partition again from an earlier offset, or passes over events up to a later one. Its lane must"
     " be paused. A dry run unless told to execute.",
 )

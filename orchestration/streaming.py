@@ -1,16 +1,19 @@
 """The assets on either side of dbt: the event stream before it, campaigns and sends behind it."""
 
-from datetime import timedelta
-
 import dagster as dg
 
+from orchestration.columns import Sources, metadata, schema, sends_columns
 from orchestration.configuration import campaigns, settings
 from wakeline.activation.campaigns import Campaign
 
 EVENT_STREAM = dg.AssetKey("event_stream")
+LANDING = dg.AssetKey("landing")
 SENDS = dg.AssetKey("sends")
+#: The copy of the ledger in ClickHouse, a dbt model.
+MIRROR = dg.AssetKey(["analytics", "sends"])
 
-_TEAM = "data-engineering@example.com"
+#: Who looks after what dbt does not own.
+TEAM = "data-engineering@example.com"
 
 
 def campaign_key(name: str) -> dg.AssetKey:
@@ -30,16 +33,19 @@ def _event_stream() -> dg.AssetSpec:
         description="Event envelopes as the collector appended them: partitioned, ordered per profile, durable.",
         group_name="stream",
         kinds={kind, "sqlite"} if kind == "embedded" else {kind},
-        owners=[_TEAM],
+        owners=[TEAM],
         metadata={
             "stream": settings().stream.name,
             "partitions": settings().stream.partitions,
-            **_columns(
-                ("partition", "UInt16", "Partition of the profile key"),
-                ("offset", "UInt64", "Dense position in the partition"),
-                ("appended_at", "DateTime64(3)", "When it was appended"),
-                ("key", "String", "Profile key the stream is partitioned by"),
-                ("value", "String", "Envelope: arrival header and the raw Segment message"),
+            **metadata(
+                schema(
+                    ("partition", "UInt16", "Partition of the profile key"),
+                    ("offset", "UInt64", "Dense position in the partition"),
+                    ("appended_at", "DateTime64(3)", "When it was appended"),
+                    ("key", "String", "Profile key the stream is partitioned by"),
+                    ("value", "String", "Envelope: arrival header and the raw Segment message"),
+                ),
+                {},
             ),
         },
     )
@@ -57,11 +63,14 @@ def _campaign(campaign: Campaign) -> dg.AssetSpec:
         metadata={
             "class": campaign.kind,
             "definition_hash": campaign.definition_hash,
-            **_columns(
-                ("idempotency_key", "String", "Hash of campaign, profile and occurrence"),
-                ("profile_id", "String", "Whom it is for"),
-                ("occurrence_key", "String", "The business fact that it is about"),
-                ("decision", "String", "claimed, or the reason code of the gate that said no"),
+            **metadata(
+                schema(
+                    ("idempotency_key", "String", "Hash of campaign, profile and occurrence"),
+                    ("profile_id", "String", "Whom it is for"),
+                    ("occurrence_key", "String", "The business fact that it is about"),
+                    ("decision", "String", "claimed, or the reason code of the gate that said no"),
+                ),
+                _campaign_sources(dg.AssetKey(campaign.trigger)),
             ),
         },
     )
@@ -74,22 +83,26 @@ def _sends() -> dg.AssetSpec:
         deps=[campaign_key(name) for name in campaigns()],
         group_name="campaigns",
         kinds={"sqlite", settings().esp_kinds[0]},  # Dagster takes three at most.
-        owners=[_TEAM],
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=24), warn_window=timedelta(hours=6)
-        ),
-        metadata=_columns(
-            ("idempotency_key", "String", "Identity of the send"),
-            ("campaign", "String", "Folder name under campaigns/"),
-            ("state", "String", "claimed, sent, failed, retry, unknown or skipped"),
-            ("reason", "String", "Gate's reason code, or what the ESP said"),
-            ("message_ids", "Array(String)", "Events that made the profile a candidate"),
-            ("trigger_hash", "String", "Definition of the trigger at the decision"),
-            ("esp_accepted_at_ms", "Int64", "When the ESP took it"),
-        ),
+        owners=[TEAM],
+        metadata=metadata(schema(*sends_columns()), _sends_sources()),
     )
 
 
-def _columns(*columns: tuple[str, str, str]) -> dict[str, dg.TableSchema]:
-    schema = dg.TableSchema([dg.TableColumn(name, kind, about) for name, kind, about in columns])
-    return {"dagster/column_schema": schema}
+def _campaign_sources(trigger: dg.AssetKey) -> Sources:
+    occurrence = [(trigger, "profile_id"), (trigger, "occurrence_key")]
+    return {
+        "idempotency_key": occurrence,
+        "profile_id": occurrence[:1],
+        "occurrence_key": occurrence[1:],
+        "decision": [(trigger, "expires_at"), (dg.AssetKey("contacts"), "email")],
+    }
+
+
+def _sends_sources() -> Sources:
+    """What stands in the ledger of a campaign; the rest is of the send itself."""
+    same = ("idempotency_key", "profile_id", "occurrence_key")
+    keys = [campaign_key(name) for name in campaigns()]
+    taken = {name: [(key, name) for key in keys] for name in same}
+    return {name: taken.get(name, []) for name, _, _ in sends_columns()} | {
+        name: [(key, "decision") for key in keys] for name in ("state", "reason")
+    }

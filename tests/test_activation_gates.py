@@ -32,6 +32,7 @@ NOBODY, EVERYBODY = Holdout("all", "salt", 0), Holdout("all", "salt", 100)
 RIVAL = {"campaign": "launch", "priority": 9}
 STALE = {"lane": "1", "read_until_ms": NOW_MS - HOUR_MS}
 PAUSE = {"paused_by": "ann", "reason": "a typo"}
+RESTORED = {"paused_by": "restore", "reason": "from a backup", "paused_at_ms": NOW_MS + 1}
 
 OFFER = Candidate(
     MARKETING, "marketing", "user:ann", "ann@example.com", "Europe/Berlin", NOW_MS, NOW_MS + HOUR_MS,
@@ -52,6 +53,7 @@ OBSTACLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("lower_priority", {}, {}, {"rival": RIVAL}),
     ("stale_inputs", {}, {}, {"stale": STALE}),
     ("campaign_paused", {}, {}, {"pause": PAUSE}),
+    ("restored_ledger", {}, {}, {"restored": RESTORED}),
 ]
 #: Those that a person's receipt is not kept back by.
 OF_MARKETING_ONLY = ("held_out", "frequency_cap", "lower_priority", "stale_inputs")
@@ -182,3 +184,9 @@ def test_a_mail_waits_for_one_of_higher_priority_as_long_as_its_campaign_says() 
 def test_held_mail_says_what_holds_it() -> None:
     assert decide(OFFER, replace(FINE, stale=STALE)) == Wait(HELD, "stale_inputs", NOW_MS, STALE)
     assert decide(RECEIPT, replace(FINE, pause=PAUSE)) == Wait(HELD, "campaign_paused", NOW_MS, PAUSE)
+    assert decide(RECEIPT, replace(FINE, restored=RESTORED)) == Wait(HELD, "restored_ledger", NOW_MS, RESTORED)
+
+
+def test_a_restored_ledger_keeps_back_only_what_occurred_before() -> None:
+    at_that_moment = {**RESTORED, "paused_at_ms": OFFER.occurred_at_ms}
+    assert decide(OFFER, replace(FINE, restored=at_that_moment)) is None

@@ -27,7 +27,7 @@ from wakeline.activation.claims import Intended, Person, idempotency_key
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Rejected, TryLater, Unknown
-from wakeline.activation.gates import Cap, Holdout, Rules
+from wakeline.activation.gates import FRESH, RESTORED, Cap, Holdout, Rules, Stale
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.states import INTERRUPTED
 from wakeline.activation.quiet_hours import QuietHours
@@ -674,7 +674,7 @@ def quiet_now() -> QuietHours:
 
 NIGHT: dict[str, object] = {"quiet_hours": quiet_now()}
 MORNING_MS = NOW_MS - NOW_MS % MINUTE_MS + 3 * HOUR_MS
-STALE = {"lane": "1", "read_until_ms": NOW_MS - HOUR_MS}
+STALE = Stale({"lane": "1", "read_until_ms": NOW_MS - HOUR_MS})
 
 
 def test_mail_at_night_is_deferred_and_claimed_in_the_first_minute_of_the_morning(book: Book) -> None:
@@ -757,9 +757,25 @@ def test_stale_inputs_hold_marketing_mail_and_nothing_else_until_they_are_fresh(
     book.say(lease, granted())
     told = book.ledger.claim(lease, [marketing(), intended()], "run-1", {}, NOW_MS, STALE)
     assert [one.reason for one in told] == ["stale_inputs", ""]
-    assert book.row(marketing())["record"] == STALE
+    assert book.row(marketing())["record"] == STALE.of_all
     assert book.ledger.due(NOW_MS + MINUTE_MS, STALE, 10) == []
     assert reclaimed(book, lease, NOW_MS + MINUTE_MS) == [marketing().key]
+
+
+def test_an_input_of_one_campaign_holds_that_campaign_only_and_no_transactional_one(book: Book) -> None:
+    lease = book.hold()
+    book.say(lease, granted())
+    record = {"input": "product_recommendations", "built_at_ms": NOW_MS - DAY_MS, "fail_after_seconds": 60}
+    late = Stale(of_campaigns={"abandoned_cart": record, "order_confirmation": record})
+    intents = [marketing(), marketing(campaign="category_dwell"), intended()]
+    told = book.ledger.claim(lease, intents, "run-1", {}, NOW_MS, late)
+    assert [one.reason for one in told] == ["stale_inputs", "", ""]
+    assert book.row(marketing())["record"] == record
+    assert book.ledger.due(NOW_MS + MINUTE_MS, late, 10) == []
+    other = Stale(of_campaigns={"category_dwell": record})
+    assert [one.key for one in book.ledger.due(NOW_MS + MINUTE_MS, other, 10)] == [marketing().key]
+    [again] = book.reclaim(lease, NOW_MS + MINUTE_MS, stale=other)
+    assert again.claim is not None
 
 
 def test_held_mail_expires_although_it_is_still_held(book: Book) -> None:
@@ -780,7 +796,7 @@ def test_a_paused_campaign_sends_nothing_until_it_is_resumed(book: Book) -> None
     told = book.claim(lease, intended(), intended(campaign="receipt"))
     assert [one.reason for one in told] == ["campaign_paused", ""]
     assert book.row(intended())["record"] == pause
-    assert book.ledger.due(NOW_MS + HOUR_MS, None, 10) == []
+    assert book.ledger.due(NOW_MS + HOUR_MS, FRESH, 10) == []
     assert book.ledger.resume("order_confirmation", "cy", NOW_MS + 2)
     assert not book.ledger.resume("order_confirmation", "dee", NOW_MS + 3)
     assert reclaimed(book, lease) == [intended().key]
@@ -804,6 +820,42 @@ def test_a_retry_of_a_paused_campaign_is_held_as_well(book: Book) -> None:
     [decided] = book.reclaim(lease, NOW_MS + HOUR_MS)
     assert decided.reason == "campaign_paused"
     assert book.states() == [("held", "campaign_paused")]
+
+
+def test_what_a_lost_ledger_may_have_mailed_is_held_until_somebody_lets_it_go(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    before = intended("order/1", occurred_at_ms=NOW_MS - 1)
+    after = intended("order/2", occurred_at_ms=NOW_MS)
+    told = book.claim(lease, before, after)
+    assert [one.reason for one in told] == ["restored_ledger", ""]
+    assert book.ledger.due(NOW_MS + 1, FRESH, 10) == []
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
+    [decided] = book.reclaim(lease, NOW_MS + 2)
+    assert decided.claim is not None
+    assert decided.claim.key == before.key
+
+
+def test_what_a_lost_ledger_has_mailed_is_sent_when_the_provider_reports_on_it(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.pause("receipt", "ann", "a typo", NOW_MS)
+    paused = intended("order/2", campaign="receipt")
+    book.claim(lease, intended(occurred_at_ms=NOW_MS - 1), paused)
+    book.ledger.confirm(lease, [DELIVERED, replace(DELIVERED, key=paused.key)], NOW_MS + 1)
+    assert book.states() == [("held", "campaign_paused"), ("sent", "")]
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
+    assert book.reclaim(lease, NOW_MS + 2) == []
+
+
+def test_what_a_lost_ledger_may_have_mailed_expires_by_itself(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    one = intended(occurred_at_ms=NOW_MS - 1, expires_at_ms=NOW_MS + 5)
+    book.claim(lease, one)
+    [decided] = book.reclaim(lease, NOW_MS + 5)
+    assert (decided.state, decided.reason) == ("skipped", "expired")
+    assert book.row(one)["record"]["waited_for"] == "restored_ledger"
 
 
 WINDOW: dict[str, object] = {"priority_window_ms": DAY_MS}

@@ -17,7 +17,7 @@ from support.sending import Book, granted, marketing
 
 from wakeline.activation.claims import Decided, Intended
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import Cap, Decision, Facts, Rules, Wait, decide
+from wakeline.activation.gates import FRESH, Cap, Decision, Facts, Rules, Wait, decide
 from wakeline.activation.ledger.rows import candidate_of
 from wakeline.activation.mailer import Answer
 from wakeline.activation.quiet_hours import QuietHours, first_allowed_ms
@@ -158,7 +158,7 @@ def waiting_times(world: World) -> list[int]:
 
 
 def reclaim(world: World, rules: Mapping[str, Rules], now_ms: int) -> None:
-    for one in world.book.ledger.due(now_ms, None, 1_000):
+    for one in world.book.ledger.due(now_ms, FRESH, 1_000):
         # Two sends of a campaign have different rules here, as those of two campaigns have.
         told = world.book.ledger.reclaim(world.lease, [one], {one.campaign: rules[one.key]}, now_ms)
         accept(world, told, now_ms)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.clocks import NOW_MS
+from support.messages import rows, track
 from support.sending import Book, answered, granted, intended, marketing
 from support.warehouse import no_warnings
 
@@ -14,16 +15,18 @@ from wakeline.activation.gates import GATES, MARKETING, Candidate, Facts, Holdou
 from wakeline.activation.mailer import Answer
 from wakeline.pipeline.microbatch import BatchResult
 from wakeline.pipeline.reporting import Report
+from wakeline.settings import HEARTBEAT_SOURCE
+from wakeline.sla.heartbeats import EVENT
 
 with no_warnings():
-    from orchestration.reports import materializations
+    from orchestration.reports import figures, states
 
 
 def numbers(report: Report) -> dict[str, dict[str, Any]]:
     """Asset -> its metadata, as Dagster gets them."""
     return {
         event.asset_key.to_user_string(): {name: value.value for name, value in event.metadata.items()}
-        for event in materializations(report, ())
+        for event in (*states(report, ()), *figures(report, 0.0))
     }
 
 
@@ -97,3 +100,19 @@ def test_every_reason_that_a_gate_can_skip_for_has_a_name(book: Book) -> None:
     skipping = [no.reason for gate in GATES if isinstance(no := gate(hopeless, facts), Skip)]
     assert len(skipping) >= 5
     assert {f"skipped_{reason}" for reason in skipping} <= set(names)
+
+
+def test_heartbeats_keep_what_is_streamed_fresh_and_count_as_no_event_of_a_customer() -> None:
+    report = Report()
+    beat = rows(track(EVENT, "m1", device="heartbeat-0"), source=HEARTBEAT_SOURCE)
+    report.add(BatchResult({0: (0, 1)}, beat))
+    events = [*figures(report, 0.0), *states(report, ("events", "person_states"))]
+    found = {one.asset_key.to_user_string(): one.metadata for one in events}
+    assert set(found) == {"event_stream", "landing", "events", "person_states"}
+    assert {name: found["landing"][name].value for name in ("received", "accepted", "heartbeats")} == {
+        "received": 1, "accepted": 1, "heartbeats": 1,
+    }  # fmt: skip
+    assert found["person_states"]["events"].value == 0
+    report.add(BatchResult({0: (1, 2)}, rows(track("Product Viewed", "m2", user="ann"))))
+    [of_persons] = [one for one in states(report, ("person_states",)) if one.asset_key.path == ["person_states"]]
+    assert of_persons.metadata["events"].value == 1

@@ -226,11 +226,11 @@ def test_runs_that_took_part_of_a_step_are_named_once() -> None:
 def test_the_settings_are_the_defaults_but_for_ports_and_folders(tmp_path: Path) -> None:
     folder = tmp_path / "bench"
     folder.mkdir()
-    (folder / "wakeline.toml").write_text(settings_text([1, 2, 3, 4, 5, 6]), encoding="utf-8")
+    (folder / "wakeline.toml").write_text(settings_text([1, 2, 3, 4, 5, 6, 7, 8]), encoding="utf-8")
     settings = load_settings(folder / "wakeline.toml")
     assert settings.data_dir.resolve() == folder
     assert settings.project_dir.resolve() == tmp_path
-    assert (settings.collector.port, settings.warehouse.native_port, settings.dagster.code_port) == (1, 3, 6)
+    assert (settings.collector.port, settings.warehouse.native_port, settings.dagster.code_port) == (1, 3, 8)
 
 
 def test_a_table_is_markdown() -> None:

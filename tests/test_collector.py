@@ -34,6 +34,7 @@ from wakeline.collector.refused import RefusedError
 from wakeline.collector.server import serve
 from wakeline.errors import ConfigError, StreamError, WakelineError
 from wakeline.events import Envelope, decode
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, Settings
 from wakeline.streams import embedded_file
 from wakeline.streams.embedded import EmbeddedStream
@@ -475,6 +476,9 @@ def test_when_too_much_is_unread_requests_are_refused_until_it_is_read(make_coll
             pass
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
         assert "wait to be processed" in error_of(refused)
+        health = await client.get("/healthz")
+        assert health.status_code == 200, "A load balancer must not take it out for that."
+        assert health.json() == {"status": "refusing", "refusing": error_of(refused), "unread_events": 6}
         unread[0] = 5
         collector.clock.now_ms += 1_000
         while (await client.post("/v1/track", json=TRACK)).status_code != 200:
@@ -578,11 +582,13 @@ SERVER_PROCESS = """
 import logging, sys
 from pathlib import Path
 from wakeline.collector import server
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, Settings
 
 logging.basicConfig(level=logging.INFO)
 collector = CollectorSettings(port=0, write_key="the-write-key", max_connections=int(sys.argv[2]))
-server.serve(Settings(data_dir=Path(sys.argv[1]), collector=collector), lambda: 0)
+metrics = MetricsSettings(collector_port=0)
+server.serve(Settings(data_dir=Path(sys.argv[1]), collector=collector, metrics=metrics), lambda: 0)
 """
 
 
@@ -716,7 +722,8 @@ def test_a_port_in_use_is_one_sentence_that_names_the_setting(tmp_path: Path) ->
 
 def test_a_stream_that_cannot_be_opened_stops_the_server_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "stream.sqlite").write_text("something else")
-    settings = Settings(data_dir=tmp_path, collector=CollectorSettings(port=0, write_key=WRITE_KEY))
+    collector = CollectorSettings(port=0, write_key=WRITE_KEY)
+    settings = Settings(data_dir=tmp_path, collector=collector, metrics=MetricsSettings(collector_port=0))
     with pytest.raises(StreamError, match="is not an event stream"):
         serve(settings, lambda: 0)
 

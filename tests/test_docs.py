@@ -184,6 +184,7 @@ def test_the_gates_are_documented_in_their_order() -> None:
         rival={"campaign": "other"},
         stale={"lane": "0"},
         pause={"paused_by": "ann"},
+        restored={"paused_at_ms": 1},
     )
     refusals = [gate(hopeless, facts) for gate in GATES]
     codes = [refusal.reason for refusal in refusals if refusal]

@@ -13,7 +13,7 @@ from test_pages import HOSTILE, Client
 
 from wakeline.activation.consent import Suppression
 from wakeline.activation.esp.protocol import MissingVariable, Rejected, TryLater, Unknown
-from wakeline.activation.gates import GATES, Cap, Holdout
+from wakeline.activation.gates import GATES, Cap, Holdout, Stale
 from wakeline.activation.quiet_hours import QuietHours
 from wakeline.engines import open_sqlite
 from wakeline.pages.app import create_app
@@ -126,9 +126,23 @@ def test_what_waits_is_told_with_its_time_or_its_obstacle(book: Book, client: Cl
     book.ledger.resume("order_confirmation", "bob", NOW_MS)
     book.forget()
     book.say(lease, granted())
-    stale = {"lane": "1", "read_until_ms": NOW_MS - HOUR_MS}
+    stale = Stale({"lane": "1", "read_until_ms": NOW_MS - HOUR_MS})
     book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, stale)
     assert words(client) == "Events after 2027-01-15 07:00 UTC were not read yet (lane 1). Waits until that is over."
+    book.forget()
+    book.say(lease, granted())
+    record = {"input": "product_recommendations", "built_at_ms": NOW_MS - HOUR_MS, "fail_after_seconds": 60}
+    book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, Stale(of_campaigns={"abandoned_cart": record}))
+    assert words(client) == (
+        "What it rests on, product_recommendations, was last built at 2027-01-15 07:00 UTC. Waits until that is over."
+    )
+    book.forget()
+    book.say(lease, granted())
+    record = {"input": "order_states", "read_until_ms": NOW_MS - HOUR_MS, "fail_after_seconds": 60}
+    book.ledger.claim(lease, [marketing()], "run-1", {}, NOW_MS, Stale(of_campaigns={"abandoned_cart": record}))
+    assert (
+        words(client) == "Events after 2027-01-15 07:00 UTC were not read yet (order_states). Waits until that is over."
+    )
 
 
 def test_what_the_esp_said_is_told(book: Book, client: Client) -> None:

@@ -415,6 +415,41 @@ def test_the_archive_is_held_by_one_run_beside_the_lanes_and_whatever_their_numb
     assert (two.holders_so_far(), set(two.read_until())) == (3, {"0", "1"})
 
 
+def test_lanes_stand_still_as_long_as_whoever_asked_for_it_lives(book: Book) -> None:
+    lanes = book.lanes
+    assert not lanes.stand_still(NOW_MS)
+    asked = lanes.acquire_standstill("rebuild-1", NOW_MS, LEASE_MS)
+    assert asked is not None
+    assert lanes.acquire_standstill("rebuild-2", NOW_MS, LEASE_MS) is None
+    assert lanes.stand_still(NOW_MS + LEASE_MS - 1)
+    assert not lanes.stand_still(NOW_MS + LEASE_MS)
+    lanes.renew(asked, NOW_MS + LEASE_MS, LEASE_MS)
+    assert lanes.stand_still(NOW_MS + LEASE_MS)
+    lanes.release(asked)
+    assert not lanes.stand_still(NOW_MS + LEASE_MS)
+
+
+def test_one_run_at_a_time_rebuilds_whatever_the_archive_and_the_lanes_do(book: Book) -> None:
+    held(book.store(1), "0", "run-1")
+    book.lanes.acquire_archive("archive-1", NOW_MS, LEASE_MS)
+    first = book.lanes.acquire_rebuild("rebuild-1", NOW_MS, LEASE_MS)
+    assert first is not None
+    assert book.lanes.acquire_rebuild("rebuild-2", NOW_MS, LEASE_MS) is None
+    second = book.lanes.acquire_rebuild("rebuild-2", NOW_MS + LEASE_MS, LEASE_MS)
+    assert second is not None
+    assert second.fencing_token == first.fencing_token + 1
+    with pytest.raises(LeaseLostError):
+        book.lanes.renew(first, NOW_MS + LEASE_MS, LEASE_MS)
+    assert (book.lanes.holders_so_far(), set(book.lanes.read_until())) == (1, {"0"})
+
+
+def test_a_batch_of_another_stream_is_none_that_is_begun(book: Book) -> None:
+    lease = book.hold()
+    book.lanes.begin(lease, {0: (3, 9)}, NOW_MS, LEASE_MS)
+    assert book.lanes.begun_batches() == [{0: (3, 9)}]
+    assert book.store(stream="another").begun_batches() == []
+
+
 def test_offsets_belong_to_the_stream_that_was_seen_first(book: Book) -> None:
     book.lanes.require_identity("a1")
     book.lanes.require_identity("a1")

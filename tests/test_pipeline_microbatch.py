@@ -582,9 +582,23 @@ def test_a_lane_notes_that_it_reads_also_while_nothing_comes(site: Site) -> None
         assert site.book.lanes.last_read_ms() is None
         first = site.clock()
         drained(batches, lease)
-        site.clock.now_ms += 15 * SECOND_MS - 1
+        site.clock.now_ms += 7_500 - 1
         drained(batches, lease)
         assert site.book.lanes.last_read_ms() == first
         site.clock.now_ms += 1
         drained(batches, lease)
         assert site.book.lanes.last_read_ms() == site.clock()
+
+
+def test_a_batch_that_was_begun_ahead_of_a_restored_landing_hides_nothing(site: Site) -> None:
+    views = [track("Product Viewed", f"m{number}", user="ann") for number in range(9)]
+    site.play(views[:3])
+    [(partition, end)] = [(partition, end) for partition, end in site.book.lanes.committed().items() if end]
+    with site.micro_batches() as batches:
+        append(batches.stream, views[3:], site.clock())
+        lease = site.hold(batches)
+        batches.lanes.begin(lease, {partition: (end + 3, end + 6)}, site.clock(), LEASE_MS)
+        batches.lanes.release(lease)
+        site.work(batches, "run-2")
+    assert site.rows("SELECT offset FROM landing ORDER BY offset") == [(offset,) for offset in range(9)]
+    assert site.counts()["person_states"] == 9

@@ -12,6 +12,7 @@ from wakeline.errors import LeaseLostError, LedgerError, StreamError, WarehouseE
 from wakeline.pipeline.lanes import LanePause, LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.pipeline.resident import Resident
+from wakeline.pipeline.supervision import Run, supervise
 from wakeline.settings import LaneSettings
 
 RUN_MS = MINUTE_MS
@@ -204,6 +205,51 @@ def test_a_successor_that_died_is_not_handed_over_to(world: World) -> None:
 
     world.during = look
     assert world.run() == "its time is over"
+
+
+def test_a_run_gives_its_lane_back_while_all_lanes_are_to_stand_still_and_then_goes_on(
+    world: World, script: Script
+) -> None:
+    held: list[Lease] = []
+
+    def take(lease: Lease | None) -> None:
+        held.extend([lease] if lease else [])
+
+    def look() -> None:
+        waits = supervise(world.lanes.state(LANE), [Run("run-1", NOW_MS, True)], world.clock(), SETTINGS)
+        assert not waits.start
+        assert not waits.dead
+        if len(held) == 1:
+            take(world.lanes.acquire(LANE, "rebuild-1", world.clock(), LEASE_MS))
+        if world.clock() > NOW_MS + 3_000:
+            for lease in held:
+                world.lanes.release(lease)
+
+    def ask() -> None:
+        take(world.lanes.acquire_standstill("rebuild-1", world.clock(), LEASE_MS))
+
+    world.during = look
+    script.steps = [WORK, ask, None, None, None, WORK, world.stop_now]
+    assert world.run() == "stopped"
+    assert len(held) == 2
+    assert world.reported == [WORK, WORK]
+    assert script.asked.count("recover") == 2
+
+
+def test_a_run_does_not_take_a_lane_while_lanes_are_to_stand_still(world: World, script: Script) -> None:
+    world.lanes.acquire_standstill("rebuild-1", NOW_MS, LEASE_MS)
+    script.steps = [world.stop_now]
+    assert world.run() == "stopped"
+    assert world.clock() >= NOW_MS + LEASE_MS  # Whoever asked for it died.
+
+
+def test_a_run_can_be_stopped_while_its_lane_stands_still(world: World, script: Script) -> None:
+    def look() -> None:
+        world.lanes.acquire_standstill("rebuild-1", world.clock(), LEASE_MS)
+        world.stop = not world.lanes.state(LANE).holder
+
+    world.during = look
+    assert world.run() == "stopped while the lanes stood still"
 
 
 def test_a_run_that_lost_its_lane_ends_and_leaves_the_lane_to_the_new_holder(

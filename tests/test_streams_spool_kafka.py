@@ -19,6 +19,7 @@ from support.stack import await_that
 from wakeline.clock import system_clock
 from wakeline.errors import StreamError
 from wakeline.events import decode
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, KafkaSettings, Settings, SpoolSettings, StreamSettings
 from wakeline.streams.factory import open_collector_stream, open_stream
 from wakeline.streams.protocol import EventStream
@@ -46,7 +47,8 @@ def settings(broker: KafkaBroker, tmp_path: Path) -> Settings:
     [port] = free_ports(1)
     kafka = KafkaSettings(brokers=broker.bootstrap, topic=f"spool-{next(_topics)}", append_seconds=4)
     stream = StreamSettings(kind="kafka", partitions=PARTITIONS, kafka=kafka, spool=SpoolSettings(max_bytes=10_000_000))
-    return Settings(data_dir=tmp_path, stream=stream, collector=CollectorSettings(port=port, write_key=WRITE_KEY))
+    collector = CollectorSettings(port=port, write_key=WRITE_KEY)
+    return Settings(data_dir=tmp_path, stream=stream, collector=collector, metrics=MetricsSettings(collector_port=0))
 
 
 @contextmanager

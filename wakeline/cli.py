@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wakeline.errors import WakelineError
+from wakeline.errors import ConfigError, WakelineError
 
 _INTERRUPTED = 130
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -19,7 +19,9 @@ class _LazyGroup(click.Group):
     """Imports the module of a command only when it is asked for."""
 
     _modules = {  # noqa: RUF012 - a constant
+        "alerts": "wakeline.alerts.cli",
         "audit": "wakeline.replay.audit_cli",
+        "backup": "wakeline.backup.cli",
         "campaigns": "wakeline.campaigns_cli",
         "demo": "wakeline.demo",
         "drain": "wakeline.replay.lanes_cli",
@@ -28,11 +30,16 @@ class _LazyGroup(click.Group):
         "pause-lane": "wakeline.replay.lanes_cli",
         "play": "wakeline.play.cli",
         "preview": "wakeline.preview.cli",
+        "rebuild": "wakeline.replay.rebuild_cli",
+        "restore": "wakeline.backup.cli",
         "resume": "wakeline.campaigns_cli",
         "resume-lane": "wakeline.replay.lanes_cli",
         "send": "wakeline.shipping.cli",
         "ship-log": "wakeline.shipping.cli",
+        "silence": "wakeline.alerts.cli",
+        "test-alert": "wakeline.alerts.cli",
         "test-send": "wakeline.preview.cli",
+        "unsilence": "wakeline.alerts.cli",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -96,6 +103,43 @@ def collector() -> None:
 
 
 @cli.command()
+def heartbeat() -> None:
+    """Post a synthetic event to each partition every few seconds, by which a quiet night is told from a fault."""
+    import time
+
+    from wakeline.clock import system_clock
+    from wakeline.play.collector_client import CollectorClient
+    from wakeline.settings import load_secrets, load_settings
+    from wakeline.sla.heartbeats import Heartbeats, heartbeat_ids
+
+    settings = load_settings()
+    if not settings.sla.heartbeat_seconds:
+        raise ConfigError("Heartbeats are off: sla.heartbeat_seconds is 0; set it, or leave this command.")
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    url = f"http://{settings.collector.host}:{settings.collector.port}"
+    with CollectorClient(url, load_secrets(settings.data_dir).heartbeat_key, system_clock) as client:
+        heartbeats = Heartbeats(client.post, heartbeat_ids(settings.stream.partitions), system_clock)
+        while True:
+            heartbeats.beat()
+            time.sleep(settings.sla.heartbeat_seconds)
+
+
+@cli.command()
+def metrics() -> None:
+    """Serve the metrics of lanes, sends, stream and ledger to Prometheus."""
+    from wakeline.clock import system_clock
+    from wakeline.metrics.program import registry_of
+    from wakeline.metrics.serving import serving
+    from wakeline.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    with serving(registry_of(settings, system_clock), settings.metrics.host, settings.metrics.port, "metrics.port"):
+        until_signalled(lambda: None)
+
+
+@cli.command()
 def pages() -> None:
     """Run the outbox page and the demo shop."""
     from wakeline.notice import demo_notice
@@ -111,12 +155,14 @@ def pages() -> None:
 def deploy() -> None:
     """Create or update all tables and views in ClickHouse and check the triggers; safe to run again."""
     from wakeline.activation.esp.factory import open_esp
+    from wakeline.alerts.channels import open_channels
     from wakeline.clock import system_clock
     from wakeline.pipeline.factory import checked_campaigns, open_mailer
     from wakeline.settings import load_settings
     from wakeline.warehouse.deploy import deploy as run
 
     settings = load_settings()
+    open_channels(settings.alerts)  # A wrong address is told now, not when something is wrong.
     live = run(settings, lambda step: click.echo(f"deploy: {step}", err=True))
     esp = open_esp(settings, system_clock)
     open_mailer(settings, checked_campaigns(settings, live), esp, system_clock).close()  # Compiles every template.

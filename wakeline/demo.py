@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from wakeline.cli import config_file, stop_on_sigterm, until_signalled
 from wakeline.clock import system_clock
 from wakeline.errors import WakelineError
-from wakeline.report import build_report, report_tables
+from wakeline.report import STATUSES, build_report, report_tables
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
 from wakeline.settled import unsettled
 
@@ -135,7 +135,9 @@ def _posted(traffic: "subprocess.Popen[bytes]") -> int:
 def _watch_until_settled(
     settings: Settings, traffic: "subprocess.Popen[bytes]", check: Callable[[], None], console: Console
 ) -> None:
-    before = build_report(settings, system_clock)["received"]
+    report = build_report(settings, system_clock)
+    # Not what was received: a heartbeat that is not read yet cannot be told from other events.
+    before = sum(report[status] for status in STATUSES)
     posted: int | None = None
     deadline = None
     with _Watcher(console) as watcher:

@@ -1,4 +1,4 @@
-"""Opens the ledger database, and hides where SQLite and Postgres differ.
+"""Opens the ledger database and other SQL databases, and hides where SQLite and Postgres differ.
 
 A transaction that reads, decides and writes sees nothing change between its reads and its commit: on SQLite because
 there is only one at a time, on Postgres by the locks below. See docs/decisions/0012-locks-on-postgres.md.
@@ -9,7 +9,7 @@ import itertools
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -22,7 +22,7 @@ from sqlalchemy.schema import CreateColumn
 
 from wakeline.database import metadata
 from wakeline.dynamodb import Table, open_table
-from wakeline.errors import ConfigError, LedgerError
+from wakeline.errors import ConfigError, LedgerError, WakelineError
 from wakeline.settings import Settings
 
 #: More people than this in one transaction are locked all at once: Postgres has room for some thousand locks.
@@ -43,6 +43,18 @@ _LANES, _EVERYBODY, _SCHEMA = (int.from_bytes(b"wak" + bytes([number])) for numb
 Database = Engine | Table
 
 
+class Kept(NamedTuple):
+    """What a database is for: what errors call it, which setting leads to it, and its tables."""
+
+    name: str
+    setting: str
+    error: type[WakelineError]
+    tables: sa.MetaData
+
+
+LEDGER = Kept("The ledger database", "ledger.url", LedgerError, metadata)
+
+
 def open_database(settings: Settings) -> Database:
     """The ledger database of the settings, created with its tables where missing.
 
@@ -57,18 +69,18 @@ def open_database(settings: Settings) -> Database:
     return open_postgres(settings.ledger.url)
 
 
-def open_sqlite(path: Path) -> Engine:
+def open_sqlite(path: Path, kept: Kept = LEDGER) -> Engine:
     """The database in a file; every commit is fsynced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, json_serializer=_to_json)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_immediate)
-    return _with_tables(engine)
+    return _with_tables(engine, kept)
 
 
-def open_postgres(url: str) -> Engine:
+def open_postgres(url: str, kept: Kept = LEDGER) -> Engine:
     """The database at a URL; what the URL leaves out is taken from the environment, as libpq does."""
-    return _with_tables(_postgres(url))
+    return _with_tables(_postgres(url, kept), kept)
 
 
 def open_for_reading(settings: Settings) -> Database:
@@ -76,11 +88,11 @@ def open_for_reading(settings: Settings) -> Database:
     if settings.ledger.kind == "dynamodb":
         return open_table(settings.ledger)
     if settings.ledger.kind == "postgres":
-        engine = _postgres(settings.ledger.url, poolclass=NullPool)
+        engine = _postgres(settings.ledger.url, LEDGER, poolclass=NullPool)
     else:
         place = f"file:{quote(str(settings.ledger_path))}?mode=ro"
         engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
-    event.listen(engine, "handle_error", _explain)
+    _explain_errors(engine, LEDGER)
     return engine
 
 
@@ -128,19 +140,19 @@ def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == _POSTGRES
 
 
-def _postgres_url(text: str) -> sa.URL:
+def _postgres_url(text: str, setting: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
-        raise ConfigError(f"ledger.url is no URL; it begins with {_POSTGRES}://HOST/DATABASE.") from None
+        raise ConfigError(f"{setting} is no URL; it begins with {_POSTGRES}://HOST/DATABASE.") from None
     if url.drivername not in (_POSTGRES, "postgres", _DRIVER):
-        raise ConfigError(f"ledger.url is one of '{url.drivername}'; it must begin with {_POSTGRES}://.")
+        raise ConfigError(f"{setting} is one of '{url.drivername}'; it must begin with {_POSTGRES}://.")
     return url.set(drivername=_DRIVER)
 
 
-def _postgres(url: str, **options: Any) -> Engine:
+def _postgres(url: str, kept: Kept, **options: Any) -> Engine:
     engine = sa.create_engine(
-        _postgres_url(url),
+        _postgres_url(url, kept.setting),
         connect_args={"connect_timeout": _CONNECT_SECONDS},
         pool_pre_ping=True,
         hide_parameters=True,
@@ -151,24 +163,24 @@ def _postgres(url: str, **options: Any) -> Engine:
     return engine
 
 
-def _with_tables(engine: Engine) -> Engine:
-    event.listen(engine, "handle_error", _explain)
+def _with_tables(engine: Engine, kept: Kept) -> Engine:
+    _explain_errors(engine, kept)
     try:
         with engine.begin() as connection:
             if _is_postgres(connection):  # Of two processes that start at once one waits for the other.
                 connection.execute(_LOCK, {"half": _SCHEMA})
-            metadata.create_all(connection)
-            _add_columns(connection)
+            kept.tables.create_all(connection)
+            _add_columns(connection, kept.tables)
     except BaseException:
         engine.dispose()
         raise
     return engine
 
 
-def _add_columns(connection: Connection) -> None:
+def _add_columns(connection: Connection, tables: sa.MetaData) -> None:
     """A database of an earlier version gets the columns that have come since; each has a default."""
     known = sa.inspect(connection)
-    for table in metadata.sorted_tables:
+    for table in tables.sorted_tables:
         present = {column["name"] for column in known.get_columns(table.name)}
         for column in table.columns:
             if column.name not in present:
@@ -176,13 +188,17 @@ def _add_columns(connection: Connection) -> None:
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {ddl}")
 
 
-def _explain(context: ExceptionContext) -> None:
+def _explain_errors(engine: Engine, kept: Kept) -> None:
+    event.listen(engine, "handle_error", lambda context: _explain(context, kept))
+
+
+def _explain(context: ExceptionContext, kept: Kept) -> None:
     """Raise what went wrong as one sentence, without the values of the statement, which are personal data."""
     error = context.original_exception
     if context.is_pre_ping or not isinstance(error, context.dialect.loaded_dbapi.Error):
         return
-    place = "in the data folder" if context.dialect.name == "sqlite" else _place(context.engine)
-    raise LedgerError(f"The ledger database {place} fails: {_said(error)}.") from error
+    place = "in the data folder" if context.dialect.name == "sqlite" else _place(context.engine, kept.setting)
+    raise kept.error(f"{kept.name} {place} fails: {_said(error)}.") from error
 
 
 def _said(error: BaseException) -> str:
@@ -190,9 +206,9 @@ def _said(error: BaseException) -> str:
     return " ".join(line.strip() for line in lines).strip().rstrip(".?") or type(error).__name__
 
 
-def _place(engine: Engine | None) -> str:
+def _place(engine: Engine | None, setting: str) -> str:
     if engine is None or not engine.url.host:
-        return "of ledger.url"
+        return f"of {setting}"
     return f"at {engine.url.host}:{engine.url.port or 5432}"
 
 

@@ -33,8 +33,16 @@ class EventRefusedError(StreamError):
     """An event that the stream will never take, as it is too large: trying again does not help."""
 
 
+class AlertError(WakelineError):
+    """The alert database cannot be reached, or refuses what was asked."""
+
+
 class ArchiveError(WakelineError):
     """The archive cannot be written or read, or something in it is not what was written."""
+
+
+class RebuildError(WakelineError):
+    """Profiles cannot be rebuilt as things are; what was there is as it was."""
 
 
 class ReplayError(WakelineError):
@@ -43,3 +51,7 @@ class ReplayError(WakelineError):
 
 class LeaseLostError(WakelineError):
     """Another holder has taken the lane; whatever was about to be written must not be."""
+
+
+class BackupError(WakelineError):
+    """A backup cannot be made or restored, or something in it is not what was written."""

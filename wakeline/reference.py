@@ -95,10 +95,13 @@ def _section(section: type[BaseModel], heading: str, place: str, prefix: str, de
     yield inspect.cleandoc(section.__doc__ or "")
     yield _settings_table({name: one for name, one in section.model_fields.items() if not _is_section(one)}, prefix)
     for name, field in section.model_fields.items():
-        inner, many = f"{place}.{name}", get_origin(field.annotation) is list
+        many, named = (get_origin(field.annotation) is kind for kind in (list, dict))
+        inner, variable = f"{place}.{name}", f"{prefix}{name}{delimiter}"
+        if named:
+            inner, variable = f"{inner}.NAME", f"{variable}NAME{delimiter}"
         for table in _sections(field.annotation):
             heading = f"`[[{inner}]]`" if many else f"`[{inner}]`"
-            yield from _section(table, heading, inner, "" if many else f"{prefix}{name}{delimiter}", delimiter)
+            yield from _section(table, heading, inner, "" if many else variable, delimiter)
 
 
 def commands_markdown(command: click.Group, name: str) -> str:
@@ -142,8 +145,9 @@ def _settings_table(fields: Mapping[str, FieldInfo], prefix: str) -> str:
 
 
 def _settings_row(name: str, field: FieldInfo, prefix: str) -> Sequence[str]:
-    variable = [f"`{prefix}{name}`".upper()] if prefix else []
-    return f"`{name}`", _kind(field), _default_text(field), *variable, field.description or ""
+    written = field.validation_alias or name  # `from` is no name in Python.
+    variable = [f"`{prefix}{written}`".upper()] if prefix else []
+    return f"`{written}`", _kind(field), _default_text(field), *variable, field.description or ""
 
 
 def _default(field: FieldInfo) -> object:

@@ -12,11 +12,11 @@ from wakeline.engines import Database, open_database
 from wakeline.overview import sends_table
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.percentiles import percentiles
-from wakeline.settings import Settings
+from wakeline.settings import HEARTBEAT_SOURCE, Settings
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 
-_STATUSES = ("accepted", "duplicate", "quarantined")
+STATUSES = ("accepted", "duplicate", "quarantined")
 #: Each stage ends where its column says and begins where the one before ended; see docs/concepts.md.
 _STAGES = (
     ("collected", "received_at_ms", "appended_at_ms"),
@@ -27,6 +27,7 @@ _STAGES = (
     ("esp_accepted", "claimed_at_ms", "esp_accepted_at_ms"),
     ("total", "received_at_ms", "esp_accepted_at_ms"),
 )
+_LANDED = "SELECT if(source = {heartbeat:String}, 'heartbeats', status) AS name, count() FROM landing GROUP BY name"
 #: Sends whose latencies are looked at: the latest ones.
 _LATENCY_SENDS = 100_000
 
@@ -34,7 +35,8 @@ _LATENCY_SENDS = 100_000
 def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
     """The report as plain data. Raises WakelineError when a part cannot be asked.
 
-    `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows;
+    `received` counts the stream's events, unread ones as far as it counts them, the three statuses landing rows; of
+    all of them heartbeats stand apart, those that are not read yet excepted;
     `sends` is campaign -> state -> count, where a skip's state is `skipped:<reason>`; `latency_ms` is
     stage -> p50, p95, p99 of sends that an event caused.
     """
@@ -45,9 +47,10 @@ def build_report(settings: Settings, clock: Clock) -> dict[str, Any]:
         committed, starts = lanes.committed(), lanes.starts()
         lag = stream.lag(committed)
         processed = sum(end - starts.get(partition, 0) for partition, end in committed.items())
+        landed = _landed(settings)
         return {
-            "received": processed + (lag.events or 0),
-            **_statuses(settings),
+            "received": processed + (lag.events or 0) - landed["heartbeats"],
+            **landed,
             "profiles": _profiles(settings),
             "sends": Summary(database).counts(),
             "latency_ms": _latencies(database),
@@ -64,11 +67,12 @@ def report_tables(report: dict[str, Any]) -> list[Table]:
     return [_events_table(report), sends_table(report["sends"]), _latency_table(report["latency_ms"])]
 
 
-def _statuses(settings: Settings) -> dict[str, int]:
+def _landed(settings: Settings) -> dict[str, int]:
+    """Rows of landing by status, and heartbeats."""
     client = connect(settings.warehouse)
-    rows = client.query("SELECT status, count() FROM landing GROUP BY status").result_rows
+    rows = client.query(_LANDED, {"heartbeat": HEARTBEAT_SOURCE}).result_rows
     client.close()
-    return {**dict.fromkeys(_STATUSES, 0), **{str(status): int(count) for status, count in rows}}
+    return {**dict.fromkeys((*STATUSES, "heartbeats"), 0), **{str(name): int(count) for name, count in rows}}
 
 
 def _profiles(settings: Settings) -> int:
@@ -88,7 +92,7 @@ def _events_table(report: dict[str, Any]) -> Table:
     table = Table(title="Events", title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
-    for name in ("received", *_STATUSES, "profiles", "generations"):
+    for name in ("received", *STATUSES, "heartbeats", "profiles", "generations"):
         table.add_row(name, f"{report[name]:,}")
     table.add_row("lag_seconds", f"{report['lag_seconds']:.1f}")
     return table

@@ -3,6 +3,7 @@
 Every field's description is what `docs/settings.md` shows; unknown keys are errors.
 """
 
+import hmac
 import os
 import re
 import secrets
@@ -29,19 +30,25 @@ from pydantic_settings import (
 from wakeline.activation.campaigns import QuietHours
 from wakeline.activation.esp.settings import OUTBOX, EspSettings
 from wakeline.activation.links import host_of
+from wakeline.alerts.settings import AlertSettings
 from wakeline.collector.webhooks.settings import WebhookSettings
 from wakeline.errors import ConfigError
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.replay.settings import ReplaySettings
+from wakeline.retention.settings import RetentionSettings
 from wakeline.section import Section
+from wakeline.sla.settings import SlaSettings
 
 #: The source of `collector.write_key`.
 DEFAULT_SOURCE = "default"
 #: The source of what mail recipients do with a mail.
 MAIL_SOURCE = "email"
-RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE)
+#: The source of `wakeline heartbeat`; the macro `is_heartbeat` knows its name too.
+HEARTBEAT_SOURCE = "heartbeat"
+RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret|token", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token|^alerts\.(channels|url)", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"
@@ -265,7 +272,14 @@ class LaneSettings(Section):
         10.0, gt=0, description="A run that has not renewed its lease for this long is replaced."
     )
     run_minutes: float = Field(30.0, gt=0, description="A resident run hands over to a successor after this long.")
-    report_seconds: float = Field(15.0, gt=0, description="Shortest pause between two reports of an asset to Dagster.")
+    report_seconds: float = Field(
+        60.0, gt=0, description="Shortest pause between two reports of `landing` and of `sends` to Dagster."
+    )
+    states_report_seconds: float = Field(
+        180.0,
+        gt=0,
+        description="The same of all other assets, which are many; keep it below the windows of their freshness.",
+    )
 
 
 class ActivationSettings(Section):
@@ -361,7 +375,16 @@ class DagsterSettings(Section):
     host: str = Field("127.0.0.1", description="Address of the Dagster web server.")
     port: int = Field(8230, description="Port of the Dagster web server.")
     code_port: int = Field(8231, description="Port of the code location server.")
+    url: str = Field(
+        "", description="Address of the web server as people reach it, for links; empty takes `host` and `port`."
+    )
     batch_minutes: int = Field(15, ge=1, description="Batch models (recommendations) are rebuilt at most this often.")
+    storage_url: str = Field(
+        "",
+        repr=False,
+        description="Postgres for Dagster's runs, events and schedules: `postgresql://USER@HOST/DATABASE`, a database"
+        " of its own; what it leaves out is taken from PGPASSWORD and the like. Empty: SQLite files in `data_dir`.",
+    )
 
 
 class Settings(BaseSettings):
@@ -392,9 +415,13 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     lane: LaneSettings = LaneSettings()
     activation: ActivationSettings = ActivationSettings()
+    sla: SlaSettings = SlaSettings()
+    metrics: MetricsSettings = MetricsSettings()
     replay: ReplaySettings = ReplaySettings()
     pages: PageSettings = PageSettings()
     dagster: DagsterSettings = DagsterSettings()
+    alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
     dbt_vars: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="Values for dbt vars, e.g. thresholds of triggers."
     )
@@ -405,6 +432,9 @@ class Settings(BaseSettings):
         for name in self.sources:
             if name in self.webhooks or name in RESERVED_SOURCES:
                 raise ValueError(f"sources.{name}: the name is taken by something else; choose another")
+        for name in self.webhooks:
+            if name in RESERVED_SOURCES:
+                raise ValueError(f"webhooks.{name}: the name is taken by something else; choose another")
         return self
 
     @model_validator(mode="after")
@@ -417,6 +447,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"activation.esp names '{name}'; add a table [esp.{name}] or correct the name")
             if names.count(name) > 1:
                 raise ValueError(f"activation.esp names '{name}' twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _ledger_can_forget(self) -> Self:
+        if self.retention.sends_days and self.ledger.kind == "dynamodb":
+            raise ValueError("retention.sends_days is for a ledger on SQLite or Postgres; on DynamoDB set it to 0")
         return self
 
     @property
@@ -461,6 +497,10 @@ class Settings(BaseSettings):
         return self.archive.url or str(self.data_dir / "archive")
 
     @property
+    def lane_metrics_dir(self) -> Path:
+        return self.data_dir / "metrics"
+
+    @property
     def outbox_dir(self) -> Path:
         return self.data_dir / "outbox"
 
@@ -482,21 +522,30 @@ class Secrets(BaseModel):
     write_key: str
     signing_key: str
 
+    @property
+    def heartbeat_key(self) -> str:
+        """The write key of `wakeline heartbeat`: of the signing key, so that data folders from before have one too."""
+        return hmac.new(self.signing_key.encode(), HEARTBEAT_SOURCE.encode(), "sha256").hexdigest()
+
 
 def load_settings(config_path: Path | None = None) -> Settings:
     """Read the settings file (`WAKELINE_CONFIG`, else ./wakeline.toml if there is one) and the environment.
 
     Relative folders are taken from the settings file's folder. Raises ConfigError naming file and key.
     """
+    return with_secrets(read_settings(config_path))
+
+
+def read_settings(config_path: Path | None = None) -> Settings:
+    """The same without the secrets of the data folder, which is not touched: it may not be there yet."""
     path = config_path or Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG_NAME))
     if not path.exists() and (config_path or CONFIG_VARIABLE in os.environ):
         raise ConfigError(f"The settings file {path} does not exist; create it or unset {CONFIG_VARIABLE}.")
     settings = _validated(path)
     base = path.resolve().parent
-    settings = settings.model_copy(
+    return settings.model_copy(
         update={"project_dir": base / settings.project_dir, "data_dir": base / settings.data_dir}
     )
-    return _with_secrets(settings)
 
 
 def _validated(path: Path) -> Settings:
@@ -541,7 +590,8 @@ def _as_written(location: tuple[int | str, ...]) -> list[str]:
     return [*parts[:2], *parts[3:]] if parts[:1] in (["esp"], ["webhooks"]) else parts
 
 
-def _with_secrets(settings: Settings) -> Settings:
+def with_secrets(settings: Settings) -> Settings:
+    """The settings with what they leave to the generated secrets of their data folder."""
     generated = load_secrets(settings.data_dir)
     updates: dict[str, Any] = {}
     if not settings.collector.write_key:

@@ -4,7 +4,7 @@ from wakeline.activation.ledger.reading import count_open
 from wakeline.clock import system_clock, to_epoch_ms
 from wakeline.engines import open_database
 from wakeline.pipeline.factory import lane_store
-from wakeline.settings import Settings
+from wakeline.settings import HEARTBEAT_SOURCE, Settings
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 
@@ -31,14 +31,14 @@ def unsettled(settings: Settings, received: int) -> str | None:
         database.dispose()
 
 
-_LANDED = "SELECT count() FROM landing WHERE stream = {stream:String}"
+_LANDED = "SELECT count() FROM landing WHERE stream = {stream:String} AND source != {heartbeat:String}"
 _LAST_WAKEUPS = "SELECT `partition` % {lane_count:UInt16} AS lane, max(due_at) FROM wakeups GROUP BY lane"
 
 
 def _landed_and_last_wakeups(settings: Settings) -> tuple[int, dict[int, int]]:
-    """Rows of landing, and lane -> when its last wake-up is due."""
+    """Rows of landing but heartbeats, and lane -> when its last wake-up is due."""
     client = connect(settings.warehouse)
-    [[landed]] = client.query(_LANDED, {"stream": settings.stream.name}).result_rows
+    [[landed]] = client.query(_LANDED, {"stream": settings.stream.name, "heartbeat": HEARTBEAT_SOURCE}).result_rows
     last = client.query(_LAST_WAKEUPS, {"lane_count": settings.lane.count}).result_rows
     client.close()
     return int(landed), {int(lane): to_epoch_ms(due_at) for lane, due_at in last}

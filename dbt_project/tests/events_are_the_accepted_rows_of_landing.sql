@@ -3,7 +3,7 @@ with counts as (
 
     select
         (select count() from {{ ref('landing') }}
-where status = 'accepted') as accepted_count,
+where status = 'accepted' and not {{ is_heartbeat('source') }}) as accepted_count,
         (select count() from {{ ref('events') }}) as event_count,
         (select sum(event_count) from {{ ref('person_states') }}) as counted_in_profiles
 

@@ -16,6 +16,7 @@ from support.clocks import Hand
 from wakeline.clock import system_clock
 from wakeline.collector.app import create_app
 from wakeline.events import Envelope, decode
+from wakeline.metrics.collector import CollectorMetrics
 from wakeline.pipeline.classify import LandingRow, classify
 from wakeline.settings import CollectorSettings, Settings
 from wakeline.streams.embedded import EmbeddedStream
@@ -39,7 +40,10 @@ class Collector:
         self.clock = Hand()
         self.stream = EmbeddedStream(self.folder / "stream.sqlite", "events", 2, system_clock)
         ids = iter(range(1_000_000))
-        self.app: Starlette = create_app(self.settings, self.stream, self.clock, lambda: 0, lambda: f"new-{next(ids)}")
+        self.metrics = CollectorMetrics()
+        self.app: Starlette = create_app(
+            self.settings, self.stream, self.clock, lambda: 0, lambda: f"new-{next(ids)}", metrics=self.metrics
+        )
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to one request; without `auth` it carries no write key."""

@@ -1,7 +1,7 @@
 """A ledger with its lane, intended sends, and an ESP that writes down what it is asked."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from threading import Lock
@@ -19,7 +19,7 @@ from wakeline.activation.esp.failover import FailOver
 from wakeline.activation.esp.guarded import Guarded
 from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome
-from wakeline.activation.gates import Cap, Rules
+from wakeline.activation.gates import FRESH, Cap, Rules, Stale
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.dynamodb_items import row_of
 from wakeline.activation.ledger.protocol import Ledger
@@ -128,7 +128,7 @@ class Book:
         *,
         rules: Rules = RULES,
         person: Person | None = None,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
         limit: int = 100,
     ) -> list[Decided]:
         """Decide again on what is due, of the people as they were known before, or of `person`."""

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import ServerProxy
 
 import httpx
 import sqlalchemy as sa
+from supervisor.xmlrpc import SupervisorTransport
 
 from support.ports import free_ports
 from wakeline.clock import system_clock
@@ -26,6 +28,7 @@ from wakeline.pipeline.lanes import FIRST_LANE, LaneState
 from wakeline.play.storefront import simulate
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
 from wakeline.settled import unsettled
+from wakeline.stack.programs import socket_path
 from wakeline.stack.supervisor import Stack
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -63,12 +66,19 @@ native_port = {native}
 [pages]
 port = {pages}
 
+[metrics]
+port = {metrics}
+collector_port = {collector_metrics}
+
 [dagster]
 port = {web}
 code_port = {code}
 
 [lane]
 lease_seconds = {lease_seconds}
+
+[sla]
+heartbeat_seconds = {heartbeat_seconds}
 
 [activation]
 public_url = "http://127.0.0.1:{collector}"
@@ -78,8 +88,9 @@ automated_click_seconds = {automated_click_seconds}
 abandoned_cart_after_seconds = 5
 category_dwell_minutes = {category_dwell_minutes}
 """
-_SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0}
-_PORTS = ("collector", "warehouse", "native", "pages", "web", "code")
+#: Without heartbeats, so that what was played is all that comes.
+_SHORTENABLE = {"automated_click_seconds": 2.0, "category_dwell_minutes": 10.0, "heartbeat_seconds": 0.0}
+_PORTS = ("collector", "warehouse", "native", "pages", "metrics", "collector_metrics", "web", "code")
 
 # Dagster writes the process of a run into the run's log.
 _RUN_LOG = """
@@ -104,10 +115,10 @@ class RunningStack:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **shortened: float) -> None:
         self.messages: list[dict[str, Any]] = []
-        self._settings_path = folder / "wakeline.toml"
-        self._settings_path.write_text(_settings_text(shortened), encoding="utf-8")
-        self._environment = {**os.environ, **(environment or {}), CONFIG_VARIABLE: str(self._settings_path)}
-        self.settings: Settings = load_settings(self._settings_path)
+        self.settings_path = folder / "wakeline.toml"
+        self.settings_path.write_text(_settings_text(shortened), encoding="utf-8")
+        self._environment = {**os.environ, **(environment or {}), CONFIG_VARIABLE: str(self.settings_path)}
+        self.settings: Settings = load_settings(self.settings_path)
         self._log_path = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -142,12 +153,20 @@ class RunningStack:
 
     def program(self, name: str) -> int:
         """The process of a supervised program that runs now."""
-        return Stack(self.settings, self._settings_path, lambda step: None).pids()[name]
+        return Stack(self.settings, self.settings_path, lambda step: None).pids()[name]
+
+    def stop_program(self, name: str) -> None:
+        """Stop a supervised program, which then stays stopped."""
+        self._supervise("stopProcess", name)
+
+    def start_program(self, name: str) -> None:
+        """Start it again."""
+        self._supervise("startProcess", name)
 
     def worker(self, lane: str = FIRST_LANE) -> int:
         """The process of the run that holds the lane: the holder is a Dagster run, whose log names the process."""
         run_id = self.lane(lane).holder
-        events = self._ask_dagster(_RUN_LOG, run_id)["logsForRun"]["events"]
+        events = self.ask_dagster(_RUN_LOG, run_id)["logsForRun"]["events"]
         entries = (entry for event in events for entry in event.get("metadataEntries", ()))
         pid = next(int(entry["text"]) for entry in entries if entry["label"] == "pid")
         assert parent_of(pid) == self.program("code"), f"Process {pid} of run {run_id} is not the code server's child."
@@ -155,11 +174,11 @@ class RunningStack:
 
     def run_status(self, run_id: str) -> str:
         """The status that Dagster shows of a run."""
-        return str(self._ask_dagster(_RUN_STATUS, run_id)["runOrError"]["status"])
+        return str(self.ask_dagster(_RUN_STATUS, run_id)["runOrError"]["status"])
 
     def cancel(self, run_id: str) -> None:
         """Cancel a run as Dagster's UI does."""
-        answer = self._ask_dagster(_CANCEL, run_id)
+        answer = self.ask_dagster(_CANCEL, run_id)
         assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
 
     def lane(self, lane: str = FIRST_LANE) -> LaneState:
@@ -262,9 +281,16 @@ class RunningStack:
             "warehouse": settings.warehouse.port,
             "native": settings.warehouse.native_port,
             "pages": settings.pages.port,
+            "metrics": settings.metrics.port,
+            "collector_metrics": settings.metrics.collector_port,
             "web": settings.dagster.port,
             "code": settings.dagster.code_port,
         }
+
+    def _supervise(self, method: str, program: str) -> None:
+        transport = SupervisorTransport(None, None, f"unix://{socket_path(self.settings)}")
+        with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            getattr(proxy.supervisor, method)(program)
 
     def _is_ingested(self, begun: dict[str, list[int]]) -> bool:
         client = connect(self.settings.warehouse)
@@ -290,7 +316,7 @@ class RunningStack:
     def _said(self) -> str:
         return self._log_path.read_text(encoding="utf-8", errors="replace")
 
-    def _ask_dagster(self, query: str, run_id: str) -> dict[str, Any]:
+    def ask_dagster(self, query: str, run_id: str) -> dict[str, Any]:
         url = f"http://{self.settings.dagster.host}:{self.settings.dagster.port}/graphql"
         answer = httpx.post(url, json={"query": query, "variables": {"run": run_id}}, timeout=30)
         return dict(answer.raise_for_status().json()["data"])

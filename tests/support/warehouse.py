@@ -29,7 +29,10 @@ from wakeline.pipeline.factory import open_ledger, open_micro_batches
 from wakeline.pipeline.lanes import Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
+from wakeline.sla.holds import Holds
+from wakeline.sla.inputs import inputs_of
 from wakeline.warehouse.client import connect
+from wakeline.warehouse.manifest import read_manifest
 
 _START_SECONDS = 60
 _STOP_SECONDS = 40
@@ -61,6 +64,7 @@ CHAIN = (
     "identity_states",
     "wakeups",
     "delivery_reports",
+    "traffic_minutes",
 )
 #: What an analyst reads: every profile model, merged.
 PROFILE_VIEWS = (
@@ -155,6 +159,8 @@ class Site:
     clock: Hand
     client: Client
     engine: Engine
+    #: When batch models were built; ClickHouse's own clock is another. One that is left out holds nothing up.
+    built_at_ms: dict[str, int] = field(default_factory=dict)
     book: Book = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,6 +176,8 @@ class Site:
     def micro_batches(self, esp: Esp | None = None) -> Iterator[MicroBatches]:
         """A lane's micro-batches as a run opens them; with another ESP than the outbox if one is given."""
         with open_micro_batches(self.settings, self.clock) as batches, ExitStack() as stack:
+            inputs = inputs_of(read_manifest(self.settings, "everyone"), batches.campaigns)
+            batches.holds = Holds(inputs, lambda: self.built_at_ms, self.clock)
             if esp is not None:
                 batches.mailer = Mailer(self._renderer(batches), alone(esp), threads=2, clock=self.clock)
                 stack.callback(batches.mailer.close)
@@ -246,6 +254,7 @@ _COUNTS = {
     "identity_states": "SELECT uniqExact(id, other_id) FROM identity_states",
     "wakeups": "SELECT count() FROM wakeups",
     "delivery_reports": "SELECT count() FROM delivery_reports",
+    "traffic_minutes": "SELECT sum(event_count) FROM traffic_minutes",
 }
 
 

@@ -137,6 +137,7 @@ class Definition(BaseModel):
     priority: int = Field(default=0, strict=True)
     wait_minutes: float = Field(default=0, ge=0)
     expires_after_hours: float | None = Field(default=None, gt=0)
+    max_silence_hours: float | None = Field(default=None, gt=0)
     variants: dict[_Identifier, Annotated[int, Field(ge=1, strict=True)]] = Field(default_factory=dict)
     sender: _Text | None = None
     utm: Annotated[Utm | None, BeforeValidator(_none_if_off)] = Utm()

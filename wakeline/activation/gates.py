@@ -5,7 +5,7 @@ A gate answers None (let it pass), a Skip (never), or a Wait (not now: all gates
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wakeline.activation.quiet_hours import QuietHours, first_allowed_ms, zone_of
@@ -13,6 +13,10 @@ from wakeline.activation.quiet_hours import QuietHours, first_allowed_ms, zone_o
 MARKETING = "marketing"
 #: What a Wait becomes in the ledger: due at a known time, or when an obstacle is gone.
 DEFERRED, HELD = "deferred", "held"
+
+#: Instead of a campaign, in the ledger's pauses: what occurred before that pause may have been mailed by a ledger that
+#: is lost. No campaign can have the name.
+RESTORED = "restored-mails"
 
 _DRAWS = 2**64
 
@@ -73,6 +77,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """Which inputs of marketing mail are older than they may be: those of all campaigns, or of some by name."""
+
+    of_all: Mapping[str, Any] | None = None
+    of_campaigns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, campaign: str) -> Mapping[str, Any] | None:
+        """The record of the input that holds a campaign; None when nothing does."""
+        return self.of_all or self.of_campaigns.get(campaign)
+
+    def holds(self, campaign: str, campaign_class: str) -> bool:
+        """Whether a send of the campaign waits for it."""
+        return campaign_class == MARKETING and self.of(campaign) is not None
+
+
+#: Nothing is held.
+FRESH = Stale()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the ledger knows at the moment of the claim, read in the claim's own transaction."""
 
@@ -87,6 +111,8 @@ class Facts:
     stale: Mapping[str, Any] | None = None
     #: Who or what has paused the campaign.
     pause: Mapping[str, Any] | None = None
+    #: The pause of what occurred before the ledger was restored from a backup.
+    restored: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +216,18 @@ def campaign_paused(_candidate: Candidate, facts: Facts) -> Decision:
     return Wait(HELD, "campaign_paused", facts.now_ms, facts.pause) if facts.pause else None
 
 
+def restored_ledger(candidate: Candidate, facts: Facts) -> Decision:
+    """The ledger is that of a backup, and the lost one may have had the mail; stops transactional mail as well."""
+    if facts.restored is None or not precedes(candidate.occurred_at_ms, facts.restored):
+        return None
+    return Wait(HELD, "restored_ledger", facts.now_ms, facts.restored)
+
+
+def precedes(occurred_at_ms: int, restored: Mapping[str, Any] | None) -> bool:
+    """Whether something occurred so early that the lost ledger may have had it."""
+    return restored is not None and occurred_at_ms < restored["paused_at_ms"]
+
+
 #: Order is part of the contract: the first gate that says no gives the recorded reason.
 GATES: tuple[Gate, ...] = (
     expired,
@@ -202,6 +240,7 @@ GATES: tuple[Gate, ...] = (
     lower_priority,
     stale_inputs,
     campaign_paused,
+    restored_ledger,
 )
 
 

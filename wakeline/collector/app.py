@@ -21,9 +21,13 @@ from wakeline.collector.sources import Sources
 from wakeline.collector.webhooks.endpoints import webhook_routes
 from wakeline.collector.webhooks.fetching import Fetch, fetch
 from wakeline.errors import ConfigError
+from wakeline.metrics.collector import CollectorMetrics, CountRequests
 from wakeline.settings import Settings, load_secrets
 from wakeline.streams.protocol import EventStream
 from wakeline.streams.spool import SpooledStream
+
+#: How old the metric of unread events may be.
+_COUNT_SECONDS = 5.0
 
 
 def random_id() -> str:
@@ -38,6 +42,7 @@ def create_app(
     unread_events: Callable[[], int],
     new_id: Callable[[], str] = random_id,
     fetch: Fetch = fetch,
+    metrics: CollectorMetrics | None = None,
 ) -> Starlette:
     """The collector over `stream`, which it closes when it shuts down.
 
@@ -47,21 +52,37 @@ def create_app(
     """
     if not settings.collector.write_key:
         raise ConfigError("collector.write_key is empty; set it, or read the settings with load_settings.")
-    appender = Appender(stream, clock)
-    gate = Gate(settings.collector, appender, UnreadGauge(unread_events, clock))
-    signing_key = load_secrets(settings.data_dir).signing_key
-    intake = Intake(appender, gate, clock, new_id)
+    metrics = metrics or CollectorMetrics()
+    appender = Appender(stream, clock, metrics.append_seconds.observe)
+    unread = UnreadGauge(unread_events, clock)
+    gate = Gate(settings.collector, appender, unread, metrics.pushed_back)
+    _watch(metrics, gate, unread, stream)
+    secrets = load_secrets(settings.data_dir)
+    sources = Sources(settings, secrets.heartbeat_key)
+    intake = Intake(appender, gate, clock, new_id, metrics)
+    routes = [
+        *Endpoints(settings.collector, sources, intake, settings.activation.public_url).routes(),
+        *MailEndpoints(settings, secrets.signing_key, intake).routes(),
+        *webhook_routes(settings, intake, fetch),
+        *service_routes(intake, stream.spooled if isinstance(stream, SpooledStream) else dict),
+    ]
     return Starlette(
-        routes=[
-            *Endpoints(settings.collector, Sources(settings), intake, settings.activation.public_url).routes(),
-            *MailEndpoints(settings, signing_key, intake).routes(),
-            *webhook_routes(settings, intake, fetch),
-            *service_routes(intake, stream.spooled if isinstance(stream, SpooledStream) else dict),
+        routes=routes,
+        middleware=[
+            Middleware(CountRequests, metrics=metrics, routes=routes),
+            *_middleware(settings.collector.allowed_origins),
         ],
-        middleware=_middleware(settings.collector.allowed_origins),
         exception_handlers=ANSWERED_ERRORS,
-        lifespan=_lifespan(appender, stream),
+        lifespan=_lifespan(appender, stream, unread),
     )
+
+
+def _watch(metrics: CollectorMetrics, gate: Gate, unread: UnreadGauge, stream: EventStream) -> None:
+    metrics.watch("unread_events", "Events not processed yet, as back-pressure counts them.", lambda: unread.latest)
+    metrics.watch("pending_bytes", "Bytes of bodies being read and of events that wait.", lambda: gate.pending_bytes)
+    if isinstance(stream, SpooledStream):
+        metrics.watch("spool_events", "Events that wait on disk for the broker.", lambda: stream.spool_events)
+        metrics.watch("spool_bytes", "Bytes that wait on disk for the broker.", lambda: stream.spool_bytes)
 
 
 def _middleware(allowed_origins: list[str]) -> list[Middleware]:
@@ -79,10 +100,21 @@ def _middleware(allowed_origins: list[str]) -> list[Middleware]:
     ]
 
 
-def _lifespan(appender: Appender, stream: EventStream) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+async def _count_on(unread: UnreadGauge) -> None:
+    """While no request comes, nobody else counts."""
+    while True:
+        unread.count()
+        await asyncio.sleep(_COUNT_SECONDS)
+
+
+def _lifespan(
+    appender: Appender, stream: EventStream, unread: UnreadGauge
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        counting = asyncio.create_task(_count_on(unread))
         yield
+        counting.cancel()
         await appender.drain()
         await asyncio.to_thread(stream.close)
 

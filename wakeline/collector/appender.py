@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 
 from wakeline.clock import Clock
 from wakeline.errors import StreamError
@@ -25,8 +27,10 @@ def size_of(events: list[tuple[str, bytes]]) -> int:
 class Appender:
     """Hands everything that waits to `stream.append` in a worker thread, one append at a time."""
 
-    def __init__(self, stream: EventStream, clock: Clock) -> None:
+    def __init__(self, stream: EventStream, clock: Clock, timed: Callable[[float], None]) -> None:
+        """`timed` is told how many seconds each append took."""
         self.waiting_bytes = 0
+        self._timed = timed
         self._stream = stream
         self._clock = clock
         self._waiting: list[tuple[list[tuple[str, bytes]], asyncio.Future[None]]] = []
@@ -74,6 +78,7 @@ class Appender:
         self._flusher = None
 
     async def _append_all(self, events: list[tuple[str, bytes]]) -> Exception | None:
+        began = time.monotonic()
         try:
             await asyncio.to_thread(self._stream.append, events)
         except StreamError as error:
@@ -81,6 +86,8 @@ class Appender:
             return error
         except Exception as error:  # A bug; every request that waits must hear of it and not wait for ever.
             return error
+        finally:
+            self._timed(time.monotonic() - began)
         self._note_success()
         return None
 

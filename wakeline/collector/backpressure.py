@@ -9,6 +9,7 @@ from wakeline.clock import Clock
 from wakeline.collector.appender import Appender
 from wakeline.collector.refused import RefusedError, try_again
 from wakeline.errors import WakelineError
+from wakeline.metrics.collector import PENDING, UNREAD
 from wakeline.settings import CollectorSettings
 
 # Unread events are counted at most this often, and not for the request that asks.
@@ -30,6 +31,11 @@ class UnreadGauge:
         self._count = 0
         self._looked_at_ms: int | None = None
         self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def latest(self) -> int:
+        """The last count, however old."""
+        return self._count
 
     def count(self) -> int:
         """The last count; starts the next one in the background when it is old."""
@@ -59,17 +65,37 @@ class Gate:
     Bodies that are being read and events that wait for the stream share `max_pending_bytes`.
     """
 
-    def __init__(self, settings: CollectorSettings, appender: Appender, unread: UnreadGauge) -> None:
+    def __init__(
+        self, settings: CollectorSettings, appender: Appender, unread: UnreadGauge, pushed_back: Callable[[str], None]
+    ) -> None:
+        """`pushed_back` is told of every request that is refused because too much waits: PENDING or UNREAD."""
         self._settings = settings
         self._appender = appender
         self._unread = unread
+        self._pushed_back = pushed_back
         self._reading_bytes = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of bodies being read and of events that wait for the stream."""
+        return self._appender.waiting_bytes + self._reading_bytes
 
     def check(self) -> None:
         """Raises RefusedError: 429 when too much waits for the stream, 503 when too much in it is unread."""
         self._require_room(0)
         if self._unread.count() > self._settings.max_unread_events:
+            self._pushed_back(UNREAD)
             raise try_again(503, "Too many events wait to be processed.", UNREAD_RETRY_SECONDS)
+
+    def pressure(self) -> dict[str, object]:
+        """Why requests are refused now and how many events are unread, for people to see; empty when none are."""
+        unread = self._unread.count()
+        try:
+            self.check()
+        except RefusedError as error:
+            too_many = {"unread_events": unread} if unread > self._settings.max_unread_events else {}
+            return {"refusing": str(error), **too_many}
+        return {}
 
     def check_room(self, size: int) -> None:
         """Raises RefusedError when so many bytes cannot wait for the stream: 429, or 413 when they never could."""
@@ -97,6 +123,6 @@ class Gate:
             self._reading_bytes -= held
 
     def _require_room(self, size: int) -> None:
-        pending = self._appender.waiting_bytes + self._reading_bytes + size
-        if pending > self._settings.max_pending_bytes:
+        if self.pending_bytes + size > self._settings.max_pending_bytes:
+            self._pushed_back(PENDING)
             raise try_again(429, "Too many events wait for the event stream.", PENDING_RETRY_SECONDS)

@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import uvicorn
 
@@ -11,6 +11,9 @@ from wakeline.clock import system_clock
 from wakeline.collector.app import create_app
 from wakeline.collector.connection import Connection
 from wakeline.errors import WakelineError
+from wakeline.metrics.collector import CollectorMetrics
+from wakeline.metrics.serving import serving
+from wakeline.metrics.settings import MetricsSettings
 from wakeline.settings import CollectorSettings, Settings
 from wakeline.streams.factory import open_collector_stream
 
@@ -34,8 +37,10 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
     `unread_events` is as for `create_app`. Raises WakelineError when the address is taken or the stream
     cannot be opened.
     """
-    with _listen(settings.collector) as listener:
-        app = create_app(settings, open_collector_stream(settings, system_clock), system_clock, unread_events)
+    metrics = CollectorMetrics()
+    with _listen(settings.collector) as listener, _serving(metrics, settings.metrics):
+        stream = open_collector_stream(settings, system_clock)
+        app = create_app(settings, stream, system_clock, unread_events, metrics=metrics)
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -53,6 +58,12 @@ def serve(settings: Settings, unread_events: Callable[[], int]) -> None:
         _logger.info("The collector listens on %s:%d.", *listener.getsockname()[:2])
         with suppress(KeyboardInterrupt):  # Raised again by uvicorn once it has stopped.
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def _serving(metrics: CollectorMetrics, settings: MetricsSettings) -> AbstractContextManager[None]:
+    if not settings.collector_port:
+        return nullcontext()
+    return serving(metrics.registry, settings.host, settings.collector_port, "metrics.collector_port")
 
 
 def _listen(settings: CollectorSettings) -> socket.socket:

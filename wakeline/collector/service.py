@@ -46,10 +46,14 @@ def service_routes(intake: Intake, spooled: Callable[[], Mapping[str, object]]) 
         return JSONResponse(openapi_document())
 
     async def health(request: Request) -> Response:
-        """200 while events are taken as far as known, to the stream or to the spool, else 503 with the reason."""
+        """200 while events can be taken as far as known, to the stream or to the spool, else 503 with the reason.
+
+        A collector that refuses for a while, because too much waits, must not be taken out by a load balancer for it.
+        """
         failure = intake.failure()
         if failure is None:
-            return JSONResponse({"status": "ok", **spooled()})
+            pressure = intake.pressure()
+            return JSONResponse({"status": "refusing" if pressure else "ok", **spooled(), **pressure})
         return JSONResponse({"status": "failing", "error": str(failure)}, 503)
 
     return [

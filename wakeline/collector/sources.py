@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wakeline.collector.refused import RefusedError
 from wakeline.errors import ConfigError
-from wakeline.settings import DEFAULT_SOURCE, Settings, SourceSettings
+from wakeline.settings import DEFAULT_SOURCE, HEARTBEAT_SOURCE, Settings, SourceSettings
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="write key"'}
 _HOW = "send the write key as HTTP basic user name with an empty password, as X-Write-Key or as writeKey in the body"
@@ -25,9 +25,10 @@ class Sources:
     Raises ConfigError when a key or an app id belongs to two sources.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, heartbeat_key: str) -> None:
         self._by_key: dict[bytes, _Holder] = {}
         self._by_app_id: dict[str, _Holder] = {}
+        self._add_key(heartbeat_key, _Holder(HEARTBEAT_SOURCE))
         self._add_key(settings.collector.write_key, _Holder(DEFAULT_SOURCE))
         for name, source in settings.sources.items():
             self._add(name, source)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakeline.activation.gates import DEFERRED, HELD
+from wakeline.activation.gates import DEFERRED, HELD, RESTORED
 from wakeline.activation.ledger.states import FAILED, RETRY, SKIPPED, UNKNOWN
 from wakeline.clock import to_iso
 
@@ -13,8 +13,9 @@ _MS_PER_HOUR = 3_600_000
 _WAITED_FOR = {
     "quiet_hours": "for the night to end",
     "lower_priority": "for a mail of higher priority",
-    "stale_inputs": "for events to be read",
+    "stale_inputs": "for what it rests on to be up to date",
     "campaign_paused": "for its campaign to be resumed",
+    "restored_ledger": f"for somebody to resume {RESTORED}",
 }
 
 
@@ -88,12 +89,21 @@ def _lower_priority(row: Row) -> str:
 
 def _stale_inputs(row: Row) -> str:
     record = _record(row)
-    return f"Events after {moment(record['read_until_ms'])} were not read yet (lane {record['lane']})."
+    if "built_at_ms" in record:
+        return f"What it rests on, {record['input']}, was last built at {moment(record['built_at_ms'])}."
+    who = f"lane {record['lane']}" if "lane" in record else record["input"]
+    return f"Events after {moment(record['read_until_ms'])} were not read yet ({who})."
 
 
 def _campaign_paused(row: Row) -> str:
     record = _record(row)
     return f"The campaign was paused by {record['paused_by']} at {moment(record['paused_at_ms'])}: {record['reason']}."
+
+
+def _restored_ledger(row: Row) -> str:
+    record = _record(row)
+    until = moment(record["paused_at_ms"])
+    return f"What occurred before {until} may have been mailed before the ledger was restored: {record['reason']}."
 
 
 def _when(record: Mapping[str, Any]) -> str:
@@ -112,6 +122,7 @@ _REASONS: Mapping[str, Callable[[Row], str]] = {
     "lower_priority": _lower_priority,
     "stale_inputs": _stale_inputs,
     "campaign_paused": _campaign_paused,
+    "restored_ledger": _restored_ledger,
     "reopened": lambda _row: "The provider had refused it; somebody has it tried again.",
     "missing_variable": lambda row: f"The mail could not be written: {_record(row)['problem']}",
 }

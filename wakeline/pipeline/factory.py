@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from wakeline.activation.campaigns import Campaign, load_campaigns
 from wakeline.activation.esp.factory import open_esp
 from wakeline.activation.esp.failover import FailOver
+from wakeline.activation.esp.guarded import Observe, unobserved
 from wakeline.activation.ledger.dynamodb import DynamoLedger
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
@@ -25,10 +26,14 @@ from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.pipeline.triggers import LiveModels, load_live_models
 from wakeline.replay.requests import open_requests
 from wakeline.settings import Settings, load_secrets
+from wakeline.sla.holds import Holds
+from wakeline.sla.inputs import inputs_of
+from wakeline.sla.measuring import built_at_ms
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
 from wakeline.warehouse.evaluation import Evaluator
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.manifest import read_manifest
 from wakeline.warehouse.mirror import Mirror
 
 #: A thousand years fit into a column of the ledger.
@@ -36,8 +41,11 @@ _FOR_EVER_SECONDS = 3.2e10
 
 
 @contextmanager
-def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatches]:
-    """Everything one lane needs, opened; closed at the end. Raises WakelineError when a part is not to be had."""
+def open_micro_batches(settings: Settings, clock: Clock, observe: Observe = unobserved) -> Iterator[MicroBatches]:
+    """Everything one lane needs, opened; closed at the end. Raises WakelineError when a part is not to be had.
+
+    `observe` is told of every request to a provider.
+    """
     live = load_live_models(settings)
     campaigns = checked_campaigns(settings, live)
     with ExitStack() as parts:
@@ -50,7 +58,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
         parts.callback(stream.close)
         evaluator = Evaluator(lambda: connect(settings.warehouse), live)
         parts.callback(evaluator.close)
-        esp = open_esp(settings, clock)
+        esp = open_esp(settings, clock, observe)
         mailer = open_mailer(settings, campaigns, esp, clock)
         parts.callback(mailer.close)
         yield MicroBatches(
@@ -64,6 +72,7 @@ def open_micro_batches(settings: Settings, clock: Clock) -> Iterator[MicroBatche
             mailer,
             campaigns,
             {name: rules_of(campaign, settings.activation) for name, campaign in campaigns.items()},
+            Holds(inputs_of(read_manifest(settings, "everyone"), campaigns), lambda: built_at_ms(client), clock),
             open_requests(database),
         )
 

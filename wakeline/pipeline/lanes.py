@@ -21,8 +21,12 @@ Row = Mapping[str, Any]
 
 #: There is always this one.
 FIRST_LANE = "0"
-#: No lane, but the name under which one run at a time holds the archive.
+#: No lanes, but names under which one run at a time holds something: the archive, the right to rebuild profiles, and
+#: the right to let all lanes stand still.
 ARCHIVE = "archive"
+REBUILD = "rebuild"
+STANDSTILL = "standstill"
+NO_LANES = (ARCHIVE, REBUILD, STANDSTILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +123,29 @@ class LaneStore(ABC):
     def pauses(self) -> dict[str, LanePause]:
         """The pauses in force, by lane."""
 
-    @abstractmethod
     def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         """The right to write the archive or to restore from it; None while another run has it."""
+        return self._acquire_named(ARCHIVE, holder, now_ms, lease_ms)
+
+    def acquire_rebuild(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The right to rebuild profiles; None while another run has it."""
+        return self._acquire_named(REBUILD, holder, now_ms, lease_ms)
+
+    def acquire_standstill(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """Asks all resident runs to give their lanes back after the batch they are at, and to take none.
+
+        As long as the lease lives; None while another run has it.
+        """
+        return self._acquire_named(STANDSTILL, holder, now_ms, lease_ms)
+
+    def stand_still(self, now_ms: int) -> bool:
+        """Whether somebody lets all lanes stand still."""
+        state = self.state(STANDSTILL)
+        return bool(state.holder) and state.expires_at_ms > now_ms
+
+    @abstractmethod
+    def _acquire_named(self, name: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        """The lease of one of NO_LANES; None while another run has it."""
 
     @abstractmethod
     def wait_as_successor(self, lane: str, holder: str, now_ms: int) -> None:

@@ -13,7 +13,7 @@ import orjson
 from wakeline.dynamodb import MOST_ACTIONS, Action, ChangedError, Item, Key, Table, check, delete, put, update
 from wakeline.errors import LedgerError
 from wakeline.pipeline.lanes import (
-    ARCHIVE,
+    NO_LANES,
     NOBODY,
     LanePause,
     LaneState,
@@ -52,7 +52,7 @@ _NEW: Row = {
 
 def lane_key(lane: str) -> Key:
     """Where a lane's item is."""
-    return LANES, ARCHIVE if lane == ARCHIVE else f"{_LANE}{lane}"
+    return LANES, lane if lane in NO_LANES else f"{_LANE}{lane}"
 
 
 def fence(lease: Lease) -> Action:
@@ -101,20 +101,20 @@ class DynamoLaneStore(LaneStore):
         self._table.write(writes)
         return lease
 
-    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
-        key = lane_key(ARCHIVE)
-        new = {**_NEW, "lane": ARCHIVE, "lane_count": self.lane_count}
+    def _acquire_named(self, name: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+        key = lane_key(name)
+        new = {**_NEW, "lane": name, "lane_count": self.lane_count}
         for failures in range(_ATTEMPTS):
-            row = {name: _row(item) for name, item in self._table.get([key]).items()}.get(key, new)
+            row = {found: _row(item) for found, item in self._table.get([key]).items()}.get(key, new)
             if is_alive(row, now_ms):
                 return None
-            lease = Lease(ARCHIVE, holder, row["fencing_token"] + 1, self.lane_count)
+            lease = Lease(name, holder, row["fencing_token"] + 1, self.lane_count)
             try:
-                self._table.write([_put_row(ARCHIVE, {**row, **_given(lease, now_ms, lease_ms)})])
+                self._table.write([_put_row(name, {**row, **_given(lease, now_ms, lease_ms)})])
                 return lease
             except ChangedError:
                 self._table.pause(failures)
-        raise LedgerError("The archive changes hands again and again.")
+        raise LedgerError(f"The lease '{name}' changes hands again and again.")
 
     def pause(self, pause: LanePause) -> None:
         self.require_lane(pause.lane)
@@ -213,7 +213,7 @@ class DynamoLaneStore(LaneStore):
         return min((at_ms for at_ms in known if at_ms), default=None)
 
     def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
-        return [ranges_of_intent(row["intent"]) for row in self._rows().values() if row["intent"]]
+        return [ranges_of_intent(intent) for row in self._rows().values() if (intent := self._begun(row))]
 
     def holders_so_far(self) -> int:
         return sum(row["fencing_token"] for row in self._rows().values())

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from wakeline.database import lane_pauses, lanes, offsets, partition_starts, streams
 from wakeline.engines import insert, lock_lanes
 from wakeline.pipeline.lanes import (
-    ARCHIVE,
+    NO_LANES,
     NOBODY,
     LanePause,
     LaneState,
@@ -48,14 +48,14 @@ class SqlLaneStore(LaneStore):
             self._lay_out(connection, rows)
             return self._give(connection, lane, holder, now_ms, lease_ms)
 
-    def acquire_archive(self, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
+    def _acquire_named(self, name: str, holder: str, now_ms: int, lease_ms: int) -> Lease | None:
         with self._engine.begin() as connection:
             lock_lanes(connection)
-            connection.execute(insert(connection, lanes).values(lane=ARCHIVE).on_conflict_do_nothing())
-            row = connection.execute(sa.select(lanes).where(lanes.c.lane == ARCHIVE)).mappings().one()
+            connection.execute(insert(connection, lanes).values(lane=name).on_conflict_do_nothing())
+            row = connection.execute(sa.select(lanes).where(lanes.c.lane == name)).mappings().one()
             if is_alive(dict(row), now_ms):
                 return None
-            return self._give(connection, ARCHIVE, holder, now_ms, lease_ms)
+            return self._give(connection, name, holder, now_ms, lease_ms)
 
     def pause(self, pause: LanePause) -> None:
         self.require_lane(pause.lane)
@@ -94,13 +94,13 @@ class SqlLaneStore(LaneStore):
         if self._is_laid_out(rows):
             return
         fenced = {"fencing_token": lanes.c.fencing_token + 1, "holder": "", "expires_at_ms": 0}
-        connection.execute(sa.update(lanes).where(lanes.c.lane != ARCHIVE).values(fenced))
+        connection.execute(sa.update(lanes).where(lanes.c.lane.not_in(NO_LANES)).values(fenced))
         for name in self.names():
             row = {"lane": name, "lane_count": self.lane_count}
             connection.execute(insert(connection, lanes).values(row).on_conflict_do_nothing())
             connection.execute(sa.update(lanes).where(lanes.c.lane == name).values(self._slowest(rows)))
         # Rows stay for their fencing tokens: a lane that comes back must not give out an old one again.
-        gone = sa.update(lanes).where(lanes.c.lane.not_in([*self.names(), ARCHIVE]))
+        gone = sa.update(lanes).where(lanes.c.lane.not_in([*self.names(), *NO_LANES]))
         connection.execute(gone.values(evaluated_until_ms=0, read_at_ms=0))
         idle = [name for name in self.names() if name not in rows or not self._begun(rows[name])]
         idle += [name for name, row in rows.items() if name not in self.names() and not self._begun(row)]
@@ -203,11 +203,11 @@ class SqlLaneStore(LaneStore):
 
     def begun_batches(self) -> list[dict[int, tuple[int, int]]]:
         with self._reading() as connection:
-            intents: list[Any] = list(connection.execute(sa.select(lanes.c.intent)).scalars())
-        return [ranges_of_intent(intent) for intent in intents if intent]
+            rows = connection.execute(sa.select(lanes)).mappings().all()
+        return [ranges_of_intent(intent) for row in rows if (intent := self._begun(dict(row)))]
 
     def holders_so_far(self) -> int:
-        query = sa.select(sa.func.sum(lanes.c.fencing_token)).where(lanes.c.lane != ARCHIVE)
+        query = sa.select(sa.func.sum(lanes.c.fencing_token)).where(lanes.c.lane.not_in(NO_LANES))
         with self._reading() as connection:
             return int(connection.execute(query).scalar() or 0)
 
@@ -231,7 +231,7 @@ class SqlLaneStore(LaneStore):
 
 def _locked_rows(connection: Connection) -> dict[str, Row]:
     """The rows of every lane that there is or was; nobody else changes them until the end of the transaction."""
-    query = sa.select(lanes).where(lanes.c.lane != ARCHIVE).order_by(lanes.c.lane).with_for_update()
+    query = sa.select(lanes).where(lanes.c.lane.not_in(NO_LANES)).order_by(lanes.c.lane).with_for_update()
     return {row["lane"]: dict(row) for row in connection.execute(query).mappings()}
 
 

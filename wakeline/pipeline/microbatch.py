@@ -6,13 +6,12 @@ functions of what is in the warehouse, activation is idempotent by the ledger's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
 from wakeline.activation.consent import said_in
 from wakeline.activation.deliverability import delivery_reports
-from wakeline.activation.gates import Rules
+from wakeline.activation.gates import Rules, Stale
 from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.mailer import Answer, Mailer, Patience
@@ -20,10 +19,12 @@ from wakeline.clock import Clock
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
+from wakeline.pipeline.stages import CLAIM, COMMIT, EVALUATE, INGEST, READ, SEND, Stopwatch
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.triggers import Occurrence
 from wakeline.replay.requests import ReplayRequests, Request
-from wakeline.settings import LaneSettings, Settings
+from wakeline.settings import HEARTBEAT_SOURCE, LaneSettings, Settings
+from wakeline.sla.holds import Holds
 from wakeline.streams.protocol import EventStream, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
@@ -48,6 +49,8 @@ class BatchResult:
     answers: Sequence[Answer] = ()
     #: How long the newest event of the batch took from the collector to the commit; None without events.
     latency_ms: int | None = None
+    #: How long each stage took, by the names of `wakeline.pipeline.stages`.
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ class MicroBatches:
     mailer: Mailer
     campaigns: Mapping[str, Campaign]
     rules: Mapping[str, Rules]
+    holds: Holds
     requests: ReplayRequests
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     committed: dict[int, int] = field(default_factory=dict)
     evaluated_until_ms: int = 0
     #: Answers that the ledger could not take yet: nothing but this process knows of them.
@@ -91,9 +96,12 @@ class MicroBatches:
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
         self.ledger.settle_orphans(lease, self.clock())
-        self.landing.pin_view_tokens()
+        self.landing.begin()
         redone = []
         while ranges := self.lanes.to_redo(lease):
+            if self._is_ahead_of_landing(ranges):
+                self.lanes.commit(lease, {}, self.evaluated_until_ms, self.clock() + self._lease_ms, self.read_until_ms)
+                continue
             redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
         self.committed = {**self.lanes.starts(), **self.landing.committed()}
         self.lanes.correct_offsets(lease, self._own(lease, self.committed))
@@ -114,7 +122,9 @@ class MicroBatches:
         limit = self._rows_limit or lane.batch_rows
         starts = self._starts(lease)
         read_at_ms = self.clock()
-        records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
+        self.stopwatch.lap()  # Of a batch that was cut off, and of a look that found nothing.
+        with self.stopwatch.stage(READ):
+            records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
         self.read_until_ms = read_until(records, read_at_ms)
         if not records:
             self._note_read(lease)
@@ -124,6 +134,11 @@ class MicroBatches:
         result = self._process(lease, records, ranges_of(records, starts))
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
+
+    def _is_ahead_of_landing(self, ranges: Ranges) -> bool:
+        """Landing was restored from an older backup than the ledger: done again, the batch would hide what it lacks."""
+        ends = {**self.lanes.starts(), **self.landing.committed()}
+        return any(first > ends.get(partition, first) for partition, (first, _) in ranges.items())
 
     def _step_requests(self, lease: Lease) -> BatchResult | None:
         now_ms = self.clock()
@@ -184,23 +199,27 @@ class MicroBatches:
         landed: Statuses | None = None,
         seen: frozenset[str] = frozenset(),
     ) -> BatchResult:
-        ingested = self._ingest(lease, records, ranges, landed or {}, seen)
+        with self.stopwatch.stage(INGEST):
+            ingested = self._ingest(lease, records, ranges, landed or {}, seen)
         as_of_ms = self._looked_for_wakeups_ms = self.clock()
-        touched = {row.id for row in ingested.rows if row.status == "accepted"}
-        members = self.evaluator.candidates(
-            touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
-        )
-        occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
-        intended = self._intended(occurrences, self.campaigns, ingested, members, as_of_ms)
+        touched = {row.id for row in ingested.rows if is_of_customer(row)}
+        with self.stopwatch.stage(EVALUATE):
+            members = self.evaluator.candidates(
+                touched, int(lease.lane), self.lanes.lane_count, self.evaluated_until_ms, as_of_ms
+            )
+            occurrences = self.evaluator.occurrences(members, as_of_ms) if members else []
+            intended = self._intended(occurrences, self.campaigns, ingested, members, as_of_ms)
         decided, answers = self._activate(lease, intended, ingested.ranges, as_of_ms, lease.holder)
         if records or members:  # An idle look changes nothing worth a write.
-            self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
+            with self.stopwatch.stage(COMMIT):
+                self.lanes.commit(lease, ranges, as_of_ms, self.clock() + self._lease_ms, self.read_until_ms)
         self.evaluated_until_ms = as_of_ms
         ends = {partition: end for partition, (_, end) in ranges.items()}
         self.committed.update(ends)
         if ends:
             self.stream.commit(ends)
-        return BatchResult(ranges, ingested.rows, decided, answers, self._latency_ms(ingested.rows))
+        latency_ms = self._latency_ms(ingested.rows)
+        return BatchResult(ranges, ingested.rows, decided, answers, latency_ms, self.stopwatch.lap())
 
     def _ingest(
         self, lease: Lease, records: Sequence[Record], ranges: Ranges, landed: Statuses, seen: frozenset[str]
@@ -227,16 +246,20 @@ class MicroBatches:
 
         A stream that keeps events for hours only must know besides that nobody has missed any.
         """
-        if self.clock() - self._noted_read_ms >= self._stale_ms // 4:
+        if self.clock() - self._noted_read_ms >= min(self._stale_ms, self._lag_ms) // 4:
             self._noted_read_ms = self.clock()
             self.lanes.note_read(lease, self._noted_read_ms)
 
-    def _stale(self, lease: Lease) -> Mapping[str, Any] | None:
-        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet."""
+    def _stale(self, lease: Lease) -> Stale:
+        """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet.
+
+        And the inputs of campaigns that miss their service level.
+        """
         others = self.lanes.read_until() if self.lanes.lane_count > 1 else {}
         known = {**others, lease.lane: self.read_until_ms}
         lane, until_ms = min(known.items(), key=lambda one: one[1])
-        return {"lane": lane, "read_until_ms": until_ms} if self.clock() - until_ms > self._stale_ms else None
+        behind = self.clock() - until_ms > self._stale_ms
+        return Stale({"lane": lane, "read_until_ms": until_ms} if behind else None, self.holds.stale(until_ms))
 
     def _activate(
         self, lease: Lease, intended: Sequence[Intended], ranges: Ranges, as_of_ms: int, run_id: str
@@ -246,19 +269,22 @@ class MicroBatches:
         decided, answers = self._activate_waiting(lease, stale, as_of_ms, patience)
         for start in range(0, len(intended), _CLAIM_LIMIT):
             chunk = intended[start : start + _CLAIM_LIMIT]
-            outcome = self.ledger.claim(lease, chunk, run_id, ranges, self.clock(), stale)
+            with self.stopwatch.stage(CLAIM):
+                outcome = self.ledger.claim(lease, chunk, run_id, ranges, self.clock(), stale)
             answers += self._send(lease, [one.claim for one in outcome if one.claim], patience)
             decided += outcome
         return decided, answers
 
     def _activate_waiting(
-        self, lease: Lease, stale: Mapping[str, Any] | None, as_of_ms: int, patience: Patience
+        self, lease: Lease, stale: Stale, as_of_ms: int, patience: Patience
     ) -> tuple[list[Decided], list[Answer]]:
         waiting = self.ledger.due(self.clock(), stale, _DUE_LIMIT)
         if not waiting:
             return [], []
-        waiting = self._as_known_now(lease, waiting, as_of_ms)
-        decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
+        with self.stopwatch.stage(EVALUATE):
+            waiting = self._as_known_now(lease, waiting, as_of_ms)
+        with self.stopwatch.stage(CLAIM):
+            decided = self.ledger.reclaim(lease, waiting, self.rules, self.clock(), stale)
         return decided, self._send(lease, [one.claim for one in decided if one.claim], patience)
 
     def _as_known_now(self, lease: Lease, waiting: Sequence[Waiting], as_of_ms: int) -> list[Waiting]:
@@ -302,9 +328,10 @@ class MicroBatches:
     def _send(self, lease: Lease, claims: Sequence[Claim], patience: Patience) -> list[Answer]:
         if not claims:
             return []
-        answers = self.mailer.send(claims, patience)
-        self._unwritten += answers
-        self._write_answers()
+        with self.stopwatch.stage(SEND):
+            answers = self.mailer.send(claims, patience)
+            self._unwritten += answers
+            self._write_answers()
         return answers
 
     def _write_answers(self) -> None:
@@ -314,6 +341,10 @@ class MicroBatches:
     @property
     def _stale_ms(self) -> int:
         return round(self.settings.activation.stale_after_seconds * 1000)
+
+    @property
+    def _lag_ms(self) -> int:
+        return round(self.settings.sla.lag_seconds * 1000)
 
     @property
     def _lease_ms(self) -> int:
@@ -345,6 +376,11 @@ def read_until(records: Sequence[Record], read_at_ms: int) -> int:
     for record in records:
         newest[record.partition] = max(newest.get(record.partition, 0), record.appended_at_ms)
     return min(newest.values(), default=read_at_ms)
+
+
+def is_of_customer(row: LandingRow) -> bool:
+    """Whether it is an accepted event and no heartbeat."""
+    return row.status == "accepted" and row.source != HEARTBEAT_SOURCE
 
 
 def _causes(ingested: _Ingested, members: Sequence[Member], evaluated_at_ms: int) -> dict[str, Cause]:

@@ -22,6 +22,9 @@ _GIVE_UP_MS = 60_000
 _PAUSE_LOOK_MS = 500
 _WARM_UP_PAUSE_SECONDS = 0.02
 _FAULT_PAUSE_SECONDS = 0.5
+#: How often a holder looks whether all lanes are to stand still.
+_STANDSTILL_LOOK_MS = 500
+_STANDS_STILL = "stands still"
 #: What passes by itself, and is waited out.
 _FAULTS = (WarehouseError, LedgerError)
 
@@ -44,13 +47,24 @@ class Resident:
     keep_alive: Callable[[Lease], AbstractContextManager[None]]
     _said_ms: int = field(default=0, init=False)
     _renewed_ms: int = field(default=0, init=False)
+    _began_ms: int = field(default=0, init=False)
+    _looked_for_standstill_ms: int = field(default=0, init=False)
     _looked_for_pause_ms: int = field(default=0, init=False)
 
     def run(self) -> str:
-        """Process until handed over, paused, stopped, or at the end of the run's time; returns which it was."""
-        lease = self._wait_for_lease()
-        if lease is None:
-            return "stopped before it was its turn" if self.should_stop() else "the lane is paused"
+        """Process until handed over, paused, stopped, or at the end of the run's time; returns which it was.
+
+        While somebody lets all lanes stand still it has given the lane back, and takes it again afterwards.
+        """
+        while lease := self._wait_for_lease():
+            ended = self._hold_and_release(lease)
+            if ended != _STANDS_STILL:
+                return ended
+        if not self.should_stop():
+            return "the lane is paused"
+        return "stopped while the lanes stood still" if self._began_ms else "stopped before it was its turn"
+
+    def _hold_and_release(self, lease: Lease) -> str:
         try:
             return self._hold(lease)
         except LeaseLostError as lost:
@@ -85,7 +99,8 @@ class Resident:
     def _ask_for_lease(self) -> Lease | None:
         now_ms = self.clock()
         state = self.lanes.state(self.lane)
-        if not state.holder or state.expires_at_ms <= now_ms:
+        is_free = not state.holder or state.expires_at_ms <= now_ms
+        if is_free and not self.lanes.stand_still(now_ms):
             return self.lanes.acquire(self.lane, self.holder, now_ms, self._lease_ms)
         if now_ms - self._said_ms > SUCCESSOR_ALIVE_MS // 3:
             self.lanes.wait_as_successor(self.lane, self.holder, now_ms)
@@ -93,11 +108,12 @@ class Resident:
         return None
 
     def _hold(self, lease: Lease) -> str:
-        began_ms = self._renewed_ms = self.clock()
+        self._renewed_ms = self.clock()
+        self._began_ms = self._began_ms or self._renewed_ms
         self._until_recovered(lease)
         while True:
             try:
-                ended = self._pause_reason(lease) or self._end_reason(began_ms)
+                ended = self._pause_reason(lease) or self._end_reason(self._began_ms)
                 if ended is not None:
                     return ended
                 self._step_or_pause(lease)
@@ -120,6 +136,10 @@ class Resident:
     def _end_reason(self, began_ms: int) -> str | None:
         if self.should_stop():
             return "stopped"
+        if self._is_to_stand_still():
+            # Said before the lane is free: the supervisor must not take this run for one that has ended.
+            self.lanes.wait_as_successor(self.lane, self.holder, self.clock())
+            return _STANDS_STILL
         held_ms = self.clock() - began_ms
         soft_end_ms = round(self.settings.run_minutes * 60_000)
         if held_ms < soft_end_ms:
@@ -127,6 +147,13 @@ class Resident:
         if self.clock() - self.lanes.state(self.lane).successor_seen_ms < SUCCESSOR_ALIVE_MS:
             return "handed over"
         return "its time is over" if held_ms > 2 * soft_end_ms else None
+
+    def _is_to_stand_still(self) -> bool:
+        now_ms = self.clock()
+        if now_ms - self._looked_for_standstill_ms < _STANDSTILL_LOOK_MS:
+            return False
+        self._looked_for_standstill_ms = now_ms
+        return self.lanes.stand_still(now_ms)
 
     def _pause_reason(self, lease: Lease) -> str | None:
         """Why the lane stands still from now on, if it does; that it has read what it was to read before is noted."""

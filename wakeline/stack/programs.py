@@ -24,16 +24,17 @@ class Program:
 
 def programs(settings: Settings) -> list[Program]:
     """All processes of the stack in the order they start; they stop in the reverse one."""
-    found = [Program("warehouse", _wakeline("warehouse"), at_once=True, stop_seconds=30)]
-    if not settings.warehouse.embedded:
-        found = []
+    warehouse = [Program("warehouse", _wakeline("warehouse"), at_once=True, stop_seconds=30)]
+    heartbeat = [Program("heartbeat", _wakeline("heartbeat"), at_once=True)]
     dagster = settings.dagster
     workspace = ("-w", str(settings.project_dir / "workspace.yaml"))
     web = ("-h", dagster.host, "-p", str(dagster.port))
     code = ("-h", "127.0.0.1", "-p", str(dagster.code_port), "-m", "orchestration.definitions", "-d")
     return [
-        *found,
+        *(warehouse if settings.warehouse.embedded else []),
         Program("collector", _wakeline("collector"), at_once=True),
+        *(heartbeat if settings.sla.heartbeat_seconds else []),
+        Program("metrics", _wakeline("metrics"), at_once=True),
         Program("pages", _wakeline("pages"), at_once=True),
         Program("code", (_script("dagster"), "api", "grpc", *code, str(settings.project_dir)), at_once=False),
         Program("daemon", (_script("dagster-daemon"), "run", *workspace), at_once=False),

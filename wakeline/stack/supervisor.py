@@ -15,12 +15,14 @@ from xmlrpc.client import Fault, ServerProxy
 import httpx
 from supervisor.xmlrpc import SupervisorTransport
 
+from wakeline.alerts.channels import open_channels
 from wakeline.clock import system_clock
 from wakeline.engines import open_database
 from wakeline.errors import StreamError, WakelineError
 from wakeline.pipeline.factory import lane_store
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.settings import Settings
+from wakeline.stack.dagster_instance import require_storage, storage_environment, write_instance
 from wakeline.stack.programs import dagster_home, log_path, socket_path, supervisor_config
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -53,7 +55,9 @@ class Stack:
 
         A stream that cannot be read is said and not waited for: all else runs without it, and shows what is wrong.
         """
+        open_channels(self._settings.alerts)  # A wrong address is told now, not when something is wrong.
         self._check_ports()
+        require_storage(self._settings.dagster)
         self._start_supervisor()
         self._say("warehouse")
         self._await("warehouse", self._warehouse_answers)
@@ -108,6 +112,7 @@ class Stack:
         settings = self._settings
         ports = {
             "collector": (settings.collector.host, settings.collector.port),
+            "metrics": (settings.metrics.host, settings.metrics.port),
             "pages": (settings.pages.host, settings.pages.port),
             "code": ("127.0.0.1", settings.dagster.code_port),
             "web": (settings.dagster.host, settings.dagster.port),
@@ -118,9 +123,11 @@ class Stack:
 
     def _start_supervisor(self) -> None:
         home = dagster_home(self._settings)
+        # Counters begin anew with the stack; a power cut may have left something there that cannot be read.
+        shutil.rmtree(self._settings.lane_metrics_dir, ignore_errors=True)
         for folder in (home, self._settings.data_dir / "logs", self._settings.data_dir / "supervisor"):
             folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self._settings.project_dir / "dagster.yaml", home / "dagster.yaml")
+        write_instance(self._settings.project_dir, home, self._settings.dagster)
         config = self._settings.data_dir / "supervisor" / "supervisord.conf"
         config.write_text(supervisor_config(self._settings, self._config_path), encoding="utf-8")
         with log_path(self._settings, "supervisor-start").open("wb") as log:
@@ -129,7 +136,7 @@ class Stack:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches this process only, which then stops the others in order.
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, **storage_environment(self._settings.dagster), "PYTHONWARNINGS": "ignore"},
             )
         # That the file is there says nothing: a supervisor that was killed leaves its own behind.
         self._await("supervisor", lambda: _accepts(socket_path(self._settings)))
@@ -137,7 +144,8 @@ class Stack:
     def _create_dagster_storage(self) -> "subprocess.Popen[bytes]":
         """Daemon and web server would both create the tables, and fail each other."""
         dagster = str(Path(sys.executable).with_name("dagster"))
-        environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(self._settings))}
+        home = {"DAGSTER_HOME": str(dagster_home(self._settings))}
+        environment = {**os.environ, **home, **storage_environment(self._settings.dagster)}
         return subprocess.Popen(
             [dagster, "instance", "info"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
         )

@@ -51,6 +51,16 @@ class SpooledStream:
             with self._gate:
                 self._append_to_spool(events)
 
+    @property
+    def spool_events(self) -> int:
+        """How many events wait in the spool."""
+        return self._spool.events
+
+    @property
+    def spool_bytes(self) -> int:
+        """How large they are."""
+        return self._spool.bytes
+
     def spooled(self) -> dict[str, object]:
         """What waits in the spool and why, for people to see; empty when nothing does."""
         if not self._spool.events:

@@ -7,10 +7,13 @@ from clickhouse_connect.driver.client import Client
 from wakeline.errors import ConfigError
 from wakeline.pipeline.triggers import CONTRACT_COLUMNS, LiveModel, LiveModels, load_live_models
 from wakeline.settings import Settings
+from wakeline.sla.freshness import all_freshness
 from wakeline.warehouse.client import FAULTS, connect, first_line
 from wakeline.warehouse.dbt import require_success, run_dbt
 from wakeline.warehouse.evaluation import describe
 from wakeline.warehouse.landing import Landing
+from wakeline.warehouse.lineage import write_column_lineage
+from wakeline.warehouse.manifest import read_manifest
 
 
 def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
@@ -22,6 +25,9 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> LiveModels:
     _create_database(settings)
     say("dbt models")
     require_success(run_dbt(settings, ["run"]), "create the models")
+    all_freshness(read_manifest(settings, "everyone"))  # Raises where it is wrong.
+    for model, why in write_column_lineage(settings).items():
+        say(f"{model} has no column lineage, as its SQL cannot be read: {why}")
     say("live SQL")
     require_success(run_dbt(settings, ["compile", "--select", "tag:live"], evaluation="live"), "compile the triggers")
     say("trigger contracts")

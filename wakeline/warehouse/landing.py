@@ -11,6 +11,7 @@ from wakeline.errors import WarehouseError
 from wakeline.pipeline.classify import SCHEMA_VERSION, LandingRow
 from wakeline.pipeline.lanes import Ranges
 from wakeline.warehouse.client import FAULTS, first_line
+from wakeline.warehouse.fence import comment_of, current_epoch
 
 _COLUMNS = [
     "stream", "partition", "offset", "position", "status", "reason", "schema_version", "message_id", "id", "user_id",
@@ -66,6 +67,15 @@ class Landing:
         self._client = client
         self._stream = stream
         self._pinned_start_seconds = 0
+        self._comment = ""
+
+    def begin(self) -> None:
+        """What a new holder of a lane does before it inserts anything; another one's inserts may be refused since."""
+        self.pin_view_tokens()
+        try:
+            self._comment = comment_of(current_epoch(self._client))
+        except FAULTS as error:
+            raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
 
     def insert(self, rows: Sequence[LandingRow], ranges: Ranges) -> None:
         """Insert a batch with everything that follows from it in the views; the same ranges count once.
@@ -81,7 +91,7 @@ class Landing:
                 column_names=_COLUMNS,
                 column_type_names=_TYPES,
                 column_oriented=True,
-                settings={"insert_deduplication_token": token(self._stream, ranges)},
+                settings={"insert_deduplication_token": token(self._stream, ranges), "log_comment": self._comment},
             )
         except FAULTS as error:
             raise WarehouseError(f"ClickHouse did not take a batch of landing: {first_line(error)}") from error

@@ -23,7 +23,15 @@ _SAME = (
     "state", "trigger_hash", "campaign_hash", "esp", "priority", "attempts", "changed_at_ms",
 )  # fmt: skip
 #: Times: milliseconds in the ledger, DateTime64(3) in ClickHouse.
-_TIMES = ("occurred_at", "expires_at", "next_attempt_at", "evaluated_at", "claimed_at", "esp_accepted_at")
+_TIMES = (
+    "occurred_at",
+    "expires_at",
+    "next_attempt_at",
+    "received_at",
+    "evaluated_at",
+    "claimed_at",
+    "esp_accepted_at",
+)
 _COLUMNS = (*_SAME, "purpose", "reason", *_TIMES)
 _LEDGER_COLUMNS = (*_SAME, "purpose", "reason", *(f"{name}_ms" for name in _TIMES))
 #: Their reasons are our own codes; the others are the ESP's words, which may name an address.

@@ -46,6 +46,7 @@ _CONFIG = """<clickhouse>
   <text_index_postings_cache_size>16777216</text_index_postings_cache_size>
   <max_concurrent_queries>64</max_concurrent_queries><max_thread_pool_size>400</max_thread_pool_size>
   <background_pool_size>2</background_pool_size><background_schedule_pool_size>8</background_schedule_pool_size>
+  <backups><allowed_path>{backups}</allowed_path></backups>
   <merge_tree>
     <non_replicated_deduplication_window>10000</non_replicated_deduplication_window>
   </merge_tree>
@@ -102,6 +103,11 @@ def run_server(settings: WarehouseSettings, data_dir: Path) -> None:
     lock.close()
 
 
+def backups_dir(data_dir: Path) -> Path:
+    """The one folder that ClickHouse may write backups to, and read them from."""
+    return data_dir / "backups"
+
+
 def _take_lock(data_dir: Path) -> IO[str]:
     lock = (data_dir / "lock").open("w")
     try:
@@ -127,6 +133,7 @@ def _check_ports(settings: WarehouseSettings) -> None:
 def _write_config(settings: WarehouseSettings, data_dir: Path) -> None:
     values = {key: escape(str(value)) for key, value in settings.model_dump().items()}
     values["max_query_bytes"] = str(settings.max_memory_bytes * 2 // 3)
+    values["backups"] = escape(str(backups_dir(data_dir)))
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         for name, template in (("config.xml", _CONFIG), ("users.xml", _USERS)):

@@ -39,6 +39,7 @@ select
     cast(0, 'DateTime64(3, \'UTC\')') as occurred_at,
     cast(0, 'DateTime64(3, \'UTC\')') as expires_at,
     cast(null, 'Nullable(DateTime64(3, \'UTC\'))') as next_attempt_at,
+    cast(null, 'Nullable(DateTime64(3, \'UTC\'))') as received_at,
     cast(0, 'DateTime64(3, \'UTC\')') as evaluated_at,
     cast(0, 'DateTime64(3, \'UTC\')') as claimed_at,
     cast(null, 'Nullable(DateTime64(3, \'UTC\'))') as esp_accepted_at,

@@ -7,11 +7,11 @@
     )
 }}
 
--- The look-up of deduplication: where each accepted message stands in the stream.
+-- The look-up of deduplication: where each accepted message stands in the stream. Nobody repeats a heartbeat.
 select
     message_id,
     `partition`,
     offset,
     stream
 from {{ ref('landing') }}
-where status = 'accepted'
+where status = 'accepted' and not {{ is_heartbeat('source') }}

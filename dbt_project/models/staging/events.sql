@@ -8,7 +8,9 @@
 
 with accepted as (
 
-    select * from {{ ref('landing') }} where status = 'accepted'
+    select *
+    from {{ ref('landing') }}
+    where status = 'accepted' and not {{ is_heartbeat('source') }}
 
 ),
 

@@ -9,7 +9,7 @@ from wakeline.activation.esp.braze import BrazeApi
 from wakeline.activation.esp.breaker import Breaker
 from wakeline.activation.esp.customerio import CustomerioApi
 from wakeline.activation.esp.failover import FailOver
-from wakeline.activation.esp.guarded import Guarded
+from wakeline.activation.esp.guarded import Guarded, Observe, unobserved
 from wakeline.activation.esp.http import Api, HttpEsp
 from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.mailgun import MailgunApi
@@ -49,20 +49,24 @@ _APIS: dict[type[EspSection], Callable[[Any, Clock], Api]] = {
 }
 
 
-def open_esp(settings: Settings, clock: Clock) -> FailOver:
-    """The email service providers of `activation.esp`, in its order; raises ConfigError for one that is wrong."""
-    return FailOver([_guarded(name, settings, clock) for name in settings.activation.esp])
+def open_esp(settings: Settings, clock: Clock, observe: Observe = unobserved) -> FailOver:
+    """The email service providers of `activation.esp`, in its order; raises ConfigError for one that is wrong.
+
+    `observe` is told of every request.
+    """
+    return FailOver([_guarded(name, settings, clock, observe) for name in settings.activation.esp])
 
 
-def _guarded(name: str, settings: Settings, clock: Clock) -> Guarded:
+def _guarded(name: str, settings: Settings, clock: Clock, observe: Observe) -> Guarded:
     activation = settings.activation
     breaker = Breaker(activation.breaker_failures, activation.breaker_seconds)
     if name == OUTBOX:
         outbox = OutboxEsp(settings.outbox_dir, clock)
-        return Guarded(outbox, RateLimit(math.inf), activation.send_threads, breaker, time.monotonic, time.sleep)
+        limit = RateLimit(math.inf)
+        return Guarded(outbox, limit, activation.send_threads, breaker, time.monotonic, time.sleep, observe)
     section = settings.esp[name]
     esp, limit = open_adapter(name, section, clock), RateLimit(section.rate_per_second)
-    return Guarded(esp, limit, section.concurrency, breaker, time.monotonic, time.sleep)
+    return Guarded(esp, limit, section.concurrency, breaker, time.monotonic, time.sleep, observe)
 
 
 def open_adapter(name: str, section: EspSection, clock: Clock) -> Esp:

@@ -8,7 +8,16 @@ from wakeline.activation.esp.breaker import Breaker, State
 from wakeline.activation.esp.limit import RateLimit
 from wakeline.activation.esp.protocol import Accepted, Esp, Mail, Outcome, Rejected, TryLater, Unknown
 
+#: Told of a request to a provider: its name, the answer, and how long it took in seconds.
+Observe = Callable[[str, Outcome, float], None]
+
 _logger = logging.getLogger(__name__)
+
+_NO_ANSWER: Outcome = Unknown("the run was ended")
+
+
+def unobserved(_esp: str, _outcome: Outcome, _seconds: float) -> None:
+    """For whoever does not want to know."""
 
 
 class Guarded:
@@ -25,6 +34,7 @@ class Guarded:
         breaker: Breaker,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
+        observe: Observe = unobserved,
     ) -> None:
         self.name = esp.name
         self.idempotency_key_seconds = esp.idempotency_key_seconds
@@ -34,6 +44,7 @@ class Guarded:
         self._breaker = breaker
         self._monotonic = monotonic
         self._sleep = sleep
+        self._observe = observe
 
     @property
     def state(self) -> State:
@@ -75,16 +86,18 @@ class Guarded:
         return self._send_with(permit, mail)
 
     def _send_with(self, permit: int, mail: Mail) -> Outcome:
-        succeeded = False
+        began, outcome = self._monotonic(), _NO_ANSWER
         try:
             outcome = self._esp.send(mail)
-            succeeded = isinstance(outcome, Accepted | Rejected)
-            return outcome
         except Exception as error:
             _logger.exception("The adapter of %s failed at the mail %s", self.name, mail.key)
-            return Unknown(f"the ESP adapter failed: {error!r}")
+            outcome = Unknown(f"the ESP adapter failed: {error!r}")
         finally:
-            self._tell(self._breaker.record(permit, succeeded, self._monotonic()))
+            now = self._monotonic()
+            succeeded = isinstance(outcome, Accepted | Rejected)
+            self._tell(self._breaker.record(permit, succeeded, now))
+            self._observe(self.name, outcome, now - began)
+        return outcome
 
     def _tell(self, changed: State | None) -> None:
         """Why is in the ledger: a provider's words may name an address."""

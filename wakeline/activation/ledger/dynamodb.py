@@ -12,7 +12,7 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, TryLater
-from wakeline.activation.gates import HELD, MARKETING, Facts, Rules, decide
+from wakeline.activation.gates import FRESH, HELD, RESTORED, Facts, Rules, Stale, decide, precedes, restored_ledger
 from wakeline.activation.ledger.dynamodb_facts import Asked, Moment, facts_of, keys_of, read_counted
 from wakeline.activation.ledger.dynamodb_items import (
     HELD_KIND,
@@ -21,6 +21,7 @@ from wakeline.activation.ledger.dynamodb_items import (
     due_order,
     is_reopenable,
     item_of,
+    occurred_at,
     owner_key,
     row_of,
     send_key,
@@ -134,7 +135,7 @@ class DynamoLedger:
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order; already decided keys are left out.
 
@@ -149,7 +150,7 @@ class DynamoLedger:
 
         Each as if it were the only one: a cap that the sends reach together is not seen.
         """
-        moment = Moment(now_ms, None, self.pauses())
+        moment = Moment(now_ms, FRESH, self.pauses())
         tasks = [_new(one, _NO_LEASE, "", {}, now_ms, one.key in failed) for one in intended]
         return [decided for part in _of_different_people(tasks) for decided in self._prepared(part, moment)[0]]
 
@@ -216,7 +217,7 @@ class DynamoLedger:
                 if lane != lease.lane or item["fencing_token"] < lease.fencing_token:
                     yield item["pk"], item["sk"]
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         pauses = self.pauses()
         found = [item for shard in SHARDS for item in _first(self._table.open(timed_kind(shard), until(now_ms)), limit)]
@@ -233,7 +234,7 @@ class DynamoLedger:
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
@@ -462,20 +463,25 @@ def _is_heard(answer: Answer, row: Row) -> bool:
 
 
 def _may_be_out(row: Row) -> bool:
-    # A retry that is certainly not out yet is not what a report is about.
+    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+    if row["state"] == HELD:
+        return bool(row["reason"] == restored_ledger.__name__)
     return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
 
 
-def _is_due(row: Row, now_ms: int, stale: Mapping[str, Any] | None, pauses: Mapping[str, Any]) -> bool:
+def _is_due(row: Row, now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:
     if row["state"] == HELD:
         return _is_let_go(row, now_ms, stale, pauses)
     return row["state"] in WAITING and row["next_attempt_at_ms"] <= now_ms
 
 
-def _is_let_go(row: Mapping[str, Any], now_ms: int, stale: Mapping[str, Any] | None, pauses: Mapping[str, Any]) -> bool:
+def _is_let_go(row: Mapping[str, Any], now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
-    is_stale = bool(stale) and row["campaign_class"] == MARKETING
-    return row["expires_at_ms"] <= now_ms or not (is_stale or row["campaign"] in pauses)
+    is_stale = stale.holds(row["campaign"], row["campaign_class"])
+    # The index has no more of it than what it is ordered by.
+    occurred_at_ms = row.get("occurred_at_ms") or occurred_at(row["open_order"])
+    is_kept = is_stale or row["campaign"] in pauses or precedes(occurred_at_ms, pauses.get(RESTORED))
+    return row["expires_at_ms"] <= now_ms or not is_kept
 
 
 def _waiting(row: Row) -> Waiting:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wakeline.activation.consent import prevailing
-from wakeline.activation.gates import DEFERRED, MARKETING, Candidate, Cap, Facts, Rules
+from wakeline.activation.gates import DEFERRED, MARKETING, RESTORED, Candidate, Cap, Facts, Rules, Stale
 from wakeline.activation.ledger.dynamodb_items import of_id, said_key, subjects_of, suppression_key
 from wakeline.activation.ledger.states import COUNTED, RETRY
 from wakeline.dynamodb import Key, Table
@@ -29,7 +29,7 @@ class Moment:
     """What is the same for all sends of a call."""
 
     now_ms: int
-    stale: Mapping[str, Any] | None
+    stale: Stale
     pauses: Mapping[str, Mapping[str, Any]]
 
 
@@ -66,8 +66,9 @@ def facts_of(
         suppression={name: suppression[name] for name in _SUPPRESSION} if suppression else None,
         caps=_caps(candidate.rules, asked.campaign, others, at.now_ms) if is_marketing else (),
         rival=_rival(candidate.rules, others, at.now_ms) if is_marketing else None,
-        stale=at.stale,
+        stale=at.stale.of(asked.campaign),
         pause=at.pauses.get(asked.campaign),
+        restored=at.pauses.get(RESTORED),
     )
 
 

@@ -118,6 +118,11 @@ def until(now_ms: int) -> str:
 HELD_KIND = "held"
 
 
+def occurred_at(open_order: str) -> int:
+    """When that occurred which a send that waits is about, in epoch milliseconds."""
+    return int(open_order.split("#")[2])
+
+
 def due_order(row: Mapping[str, Any]) -> tuple[int, int, int, str]:
     """Oldest first, then what has priority."""
     return row["next_attempt_at_ms"], -row["priority"], row["occurred_at_ms"], row["idempotency_key"]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from wakeline.activation.claims import Decided, Intended, Waiting
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
-from wakeline.activation.gates import Rules
+from wakeline.activation.gates import FRESH, Rules, Stale
 from wakeline.activation.mailer import Answer
 from wakeline.pipeline.lanes import Lease, Ranges
 from wakeline.pipeline.triggers import Occurrence
@@ -39,7 +39,7 @@ class Ledger(Protocol):
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order; already decided keys are left out. `stale` holds marketing mail."""
 
@@ -61,7 +61,7 @@ class Ledger(Protocol):
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
         """See to the claims of earlier holders whose answer was lost; how many there were."""
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends that waited and may be asked about again, oldest first."""
 
     def reclaim(
@@ -70,7 +70,7 @@ class Ledger(Protocol):
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, each with the person and the campaign's rules of now."""
 

@@ -51,7 +51,7 @@ def decide_waiting(row: Mapping[str, Any], candidate: Candidate, facts: Facts, k
         return decide(candidate, facts)
     if facts.now_ms - since_ms >= key_ms:
         return Skip("key_expired")
-    return decide(replace(candidate, rules=Rules()), replace(facts, stale=None, pause=None))
+    return decide(replace(candidate, rules=Rules()), replace(facts, stale=None, pause=None, restored=None))
 
 
 def known_person(row: Mapping[str, Any], person: Person) -> Person:

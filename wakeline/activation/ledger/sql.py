@@ -17,7 +17,20 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression, prevailing
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted
-from wakeline.activation.gates import DEFERRED, HELD, MARKETING, Candidate, Cap, Facts, Rules, decide
+from wakeline.activation.gates import (
+    DEFERRED,
+    FRESH,
+    HELD,
+    MARKETING,
+    RESTORED,
+    Candidate,
+    Cap,
+    Facts,
+    Rules,
+    Stale,
+    decide,
+    restored_ledger,
+)
 from wakeline.activation.ledger.rows import (
     candidate_of,
     claim_of,
@@ -70,7 +83,7 @@ class _Moment:
     """What is the same for all sends that are decided in one transaction."""
 
     now_ms: int
-    stale: Mapping[str, Any] | None
+    stale: Stale
     pauses: Mapping[str, Mapping[str, Any]]
 
 
@@ -139,7 +152,7 @@ class SqlLedger:
         run_id: str,
         batch: Ranges,
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Decide each intended send, in order, in one transaction; already decided keys are left out.
 
@@ -168,7 +181,7 @@ class SqlLedger:
         told = []
         with self._engine.connect() as connection:
             lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
-            moment = _Moment(now_ms, None, _pauses(connection))
+            moment = _Moment(now_ms, FRESH, _pauses(connection))
             for one in intended:
                 if one.key not in failed and _is_taken(connection, one):
                     continue
@@ -216,13 +229,9 @@ class SqlLedger:
         with self._engine.begin() as connection:
             require(connection, lease)
             for report in sorted(reports, key=lambda report: report.key):
-                # A retry that is certainly not out yet is not what the report is about.
-                open_ = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
-                    (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
-                )
                 connection.execute(
                     sa.update(sends)
-                    .where(sends.c.idempotency_key == report.key, open_)
+                    .where(sends.c.idempotency_key == report.key, _MAY_BE_OUT)
                     .values(state=SENT, reason="", record=asdict(report), changed_at_ms=_later(now_ms))
                 )
 
@@ -247,7 +256,7 @@ class SqlLedger:
                 _change(connection, row, values, now_ms)
         return len(rows)
 
-    def due(self, now_ms: int, stale: Mapping[str, Any] | None, limit: int) -> list[Waiting]:
+    def due(self, now_ms: int, stale: Stale, limit: int) -> list[Waiting]:
         """Sends whose time has come, or whose obstacle is gone, or that expired while they waited; oldest first."""
         with self._reading() as connection:
             query = sa.select(sends).where(_is_due(_Moment(now_ms, stale, _pauses(connection))))
@@ -260,7 +269,7 @@ class SqlLedger:
         waiting: Sequence[Waiting],
         rules: Mapping[str, Rules],
         now_ms: int,
-        stale: Mapping[str, Any] | None = None,
+        stale: Stale = FRESH,
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
@@ -329,6 +338,14 @@ class SqlLedger:
         return self._engine.connect().execution_options(read_only=True)
 
 
+# A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+_MAY_BE_OUT = (
+    sends.c.state.in_((CLAIMED, UNKNOWN))
+    | ((sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None))
+    | ((sends.c.state == HELD) & (sends.c.reason == restored_ledger.__name__))
+)
+
+
 def _reopenable() -> sa.ColumnElement[bool]:
     return (sends.c.state == SKIPPED) & (sends.c.reason == NO_ADDRESS)
 
@@ -386,8 +403,11 @@ _DUE_ORDER = (sends.c.next_attempt_at_ms, sends.c.priority.desc(), sends.c.occur
 def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     """What is held comes up when nothing holds it any more, or when it has expired: not at every look."""
     at_its_time = sends.c.state.in_((RETRY, DEFERRED)) & (sends.c.next_attempt_at_ms <= moment.now_ms)
-    not_stale = sends.c.campaign_class != MARKETING if moment.stale else sa.true()
-    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale
+    stale = sa.true() if moment.stale.of_all else sends.c.campaign.in_(list(moment.stale.of_campaigns))
+    not_stale = (sends.c.campaign_class != MARKETING) | sa.not_(stale)
+    restored = moment.pauses.get(RESTORED)
+    known = sends.c.occurred_at_ms >= restored["paused_at_ms"] if restored else sa.true()
+    let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale & known
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
 
@@ -410,8 +430,9 @@ def _facts(connection: Connection, candidate: Candidate, campaign: str, ids: Seq
         suppression=_suppression(connection, address) if address else None,
         caps=_caps(connection, candidate.rules, campaign, ids, moment.now_ms) if is_marketing else (),
         rival=_rival(connection, candidate.rules, ids, moment.now_ms) if is_marketing else None,
-        stale=moment.stale,
+        stale=moment.stale.of(campaign),
         pause=moment.pauses.get(campaign),
+        restored=moment.pauses.get(RESTORED),
     )
 
 

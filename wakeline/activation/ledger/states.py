@@ -18,7 +18,7 @@ TRANSITIONS: Mapping[str | None, frozenset[str]] = {
     CLAIMED: frozenset({SENT, FAILED, RETRY, UNKNOWN, SKIPPED}),
     RETRY: frozenset({CLAIMED, SKIPPED, UNKNOWN, DEFERRED, HELD, SENT}),
     DEFERRED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
-    HELD: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
+    HELD: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD, SENT}),
     UNKNOWN: frozenset({SENT, FAILED, RETRY, SKIPPED}),
     SKIPPED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
     SENT: frozenset(),

@@ -1,0 +1,20 @@
+"""The one line of a long error that says what is wrong."""
+
+import re
+
+UNKNOWN = "no reason is known"
+_MOST = 300
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+#: What dagster-dbt says before it comes to the point.
+_DBT = "Errors parsed from dbt logs:"
+
+
+def gist(said: str) -> str:
+    """The first line of an error; of one of dbt the first line of what dbt said, with what follows a bare heading."""
+    text = _COLOURS.sub("", said)
+    lines = [line.strip() for line in text.rpartition(_DBT)[2].splitlines() if line.strip()]
+    if not lines:
+        return UNKNOWN
+    # "Database Error in model products (models/marts/products.sql)" is followed by what the database said.
+    told = f"{lines[0]}: {lines[1]}" if _DBT in text and len(lines) > 1 else lines[0]
+    return told[:_MOST]

@@ -1,0 +1,67 @@
+"""Keeps inserts of the past out of landing: of a run that was paused before its insert, and wakes up much later.
+
+Until somebody raises the fence, the batch's deduplication token does that: the run that took over has done the same
+batch. Tables that were exchanged in between do not know the token, so the insert must not reach them. Every lane says
+with its inserts which epoch it began in, and a constraint of landing refuses those of an earlier one. Inserts that say
+nothing pass. Only the server can tell the two apart, so that is where the fence stands.
+"""
+
+from collections.abc import Callable
+
+from clickhouse_connect.driver.client import Client
+
+from wakeline.errors import WarehouseError
+from wakeline.warehouse.client import FAULTS, first_line
+
+#: Begins the comment of an insert by a lane; the number of the epoch follows. The server's query log shows it as well.
+_COMMENT = "wakeline-epoch-"
+_EPOCH = f"""
+    SELECT max(toUInt64OrZero(extract(create_table_query, '{_COMMENT}([0-9]+)')))
+    FROM system.tables WHERE database = currentDatabase() AND name = 'landing'
+"""  # noqa: S608 - a constant
+_RAISE = f"""
+    ALTER TABLE landing
+        DROP CONSTRAINT IF EXISTS inserts_of_this_epoch,
+        ADD CONSTRAINT inserts_of_this_epoch CHECK
+            NOT startsWith(getSetting('log_comment'), '{_COMMENT}')
+            OR getSetting('log_comment') = '{_COMMENT}{{epoch}}'
+"""
+_UNDER_WAY = f"""
+    SELECT count() FROM system.processes
+    WHERE query_kind = 'Insert' AND current_database = currentDatabase()
+      AND startsWith(Settings['log_comment'], '{_COMMENT}')
+"""  # noqa: S608 - a constant
+_LOOK_SECONDS = 0.05
+
+
+def comment_of(epoch: int) -> str:
+    """What an insert of the epoch says of itself, as the setting `log_comment`."""
+    return f"{_COMMENT}{epoch}"
+
+
+def current_epoch(client: Client) -> int:
+    """The epoch that landing takes inserts of; 0 before the fence was raised for the first time."""
+    return int(client.query(_EPOCH).result_rows[0][0])
+
+
+def raise_fence(client: Client, sleep: Callable[[float], None], patience_seconds: float) -> None:
+    """From now on landing refuses what lanes began before; returns when none of their inserts is under way any more.
+
+    Only for whoever holds all lanes. Raises WarehouseError when inserts take longer than the patience.
+    """
+    try:
+        client.command(_RAISE.format(epoch=current_epoch(client) + 1))
+        _await_inserts(client, sleep, patience_seconds)
+    except FAULTS as error:
+        raise WarehouseError(f"ClickHouse did not close landing to late inserts: {first_line(error)}") from error
+
+
+def _await_inserts(client: Client, sleep: Callable[[float], None], patience_seconds: float) -> None:
+    for _ in range(round(patience_seconds / _LOOK_SECONDS)):
+        if not client.query(_UNDER_WAY).result_rows[0][0]:
+            return
+        sleep(_LOOK_SECONDS)
+    raise WarehouseError(
+        f"An insert into landing has been under way for {patience_seconds:.0f} seconds though all lanes stand still;"
+        " look at system.processes in ClickHouse, and try again when it has ended."
+    )
