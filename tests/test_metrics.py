@@ -216,6 +216,15 @@ def test_lanes_and_waiting_sends_are_read_from_the_ledger(settings: Settings, bo
     assert value(of_state(settings, NOW_MS + LEASE_MS), "wakeline_lane_held", lane=LANE) == 0
 
 
+def test_every_campaign_is_told_of_also_while_nothing_waits(settings: Settings, book: Book) -> None:
+    folder = settings.data_dir / "campaigns" / "welcome"
+    folder.mkdir(parents=True)
+    (folder / "campaign.yml").touch()
+    told = of_state(settings.model_copy(update={"project_dir": settings.data_dir}))
+    assert value(told, "wakeline_campaign_paused", campaign="welcome") == 0
+    assert value(told, "wakeline_waiting_sends", campaign="welcome", state="held") == 0
+
+
 def test_unread_events_and_their_age_are_read_from_the_stream(settings: Settings, book: Book) -> None:
     collector = Collector(settings.data_dir)
     assert value(of_collector(collector), "wakeline_collector_unread_events") == 0

@@ -41,6 +41,9 @@ def _state(settings: Settings, clock: Clock) -> StateMetrics:
     def ledger() -> Ledger:
         return open_ledger(database(), 0)
 
+    def campaigns() -> list[str]:
+        return [path.parent.name for path in settings.campaigns_dir.glob("*/campaign.yml")]
+
     # Kinesis does not count, and each look would take one of the readers' five a second.
     asked = None if settings.stream.kind == "kinesis" else stream
-    return StateMetrics(lanes, ledger, lambda: Summary(database()), asked, clock)
+    return StateMetrics(lanes, ledger, lambda: Summary(database()), asked, campaigns, clock)

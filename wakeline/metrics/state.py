@@ -1,7 +1,7 @@
 """What Prometheus is told of stream and ledger: read when it asks, so it is right also while no lane is at work."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from threading import Lock
 
@@ -26,7 +26,8 @@ _logger = logging.getLogger(__name__)
 class StateMetrics(Collector):
     """Reads stream and ledger at every scrape; what does not answer is left out, and its `up` is 0.
 
-    `stream` is None where a look takes from what the lanes may read. The parts are opened by the first scrape.
+    `campaigns` are told of also while there is nothing to tell. `stream` is None where a look takes from what the lanes
+    may read. The parts are opened by the first scrape.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class StateMetrics(Collector):
         ledger: Callable[[], Ledger],
         summary: Callable[[], Summary],
         stream: Callable[[], EventStream] | None,
+        campaigns: Callable[[], Collection[str]],
         clock: Clock,
     ) -> None:
         self._lanes = lanes
         self._ledger = ledger
         self._summary = summary
         self._stream = stream
+        self._campaigns = campaigns
         self._clock = clock
         self._one_at_a_time = Lock()
 
@@ -69,12 +72,7 @@ class StateMetrics(Collector):
 
     def _of_ledger(self) -> Iterator[Metric]:
         yield from self._of_lanes(self._lanes())
-        paused = GaugeMetricFamily(
-            "wakeline_campaign_paused", "1 for a campaign whose mails are held.", labels=["campaign"]
-        )
-        for campaign in self._ledger().pauses():
-            paused.add_metric([campaign], 1)
-        yield paused
+        yield self._paused()
         summary = self._summary()
         if not summary.reads_everything:
             yield self._waiting(summary)
@@ -96,13 +94,23 @@ class StateMetrics(Collector):
                 lag.add_metric([lane], max(0, now_ms - read_until_ms) / 1000)
         return iter((held, holders, lag))
 
+    def _paused(self) -> Metric:
+        paused = GaugeMetricFamily(
+            "wakeline_campaign_paused", "1 for a campaign whose mails are held, else 0.", labels=["campaign"]
+        )
+        pauses = self._ledger().pauses()
+        for campaign in sorted({*self._campaigns(), *pauses}):
+            paused.add_metric([campaign], float(campaign in pauses))
+        return paused
+
     def _waiting(self, summary: Summary) -> Metric:
         waiting = GaugeMetricFamily(
             "wakeline_waiting_sends", "Sends that wait: deferred, held or retry.", labels=["campaign", "state"]
         )
-        for campaign, states in summary.counts(_NEVER_MS).items():
+        counts = summary.counts(_NEVER_MS)
+        for campaign in sorted({*self._campaigns(), *counts}):
             for state in WAITING:
-                waiting.add_metric([campaign, state], states.get(state, 0))
+                waiting.add_metric([campaign, state], counts.get(campaign, {}).get(state, 0))
         return waiting
 
     def _of_stream(self, stream: Callable[[], EventStream]) -> Iterator[Metric]:
