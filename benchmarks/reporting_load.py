@@ -120,5 +120,5 @@ def _batch(number: int, now_ms: int) -> BatchResult:
 
 
 def _models() -> LiveModels:
-    named = {name: LiveModel(name, "", name) for name in ("candidates", "contacts", *CAMPAIGNS)}
-    return LiveModels(named.pop("candidates"), named.pop("contacts"), tuple(named.values()))
+    named = {name: LiveModel(name, "", name) for name in ("candidates", "contacts", "looks", *CAMPAIGNS)}
+    return LiveModels(named.pop("candidates"), named.pop("contacts"), named.pop("looks"), tuple(named.values()))

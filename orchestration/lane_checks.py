@@ -18,7 +18,12 @@ PAUSE_CHECK = "no_lane_is_paused"
 )
 def no_lane_is_paused() -> dg.AssetCheckResult:
     found = pauses()
-    return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata=_metadata(found))
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_description(found),
+        metadata=_metadata(found),
+    )
 
 
 def pauses() -> dict[str, str]:
@@ -36,8 +41,13 @@ def pause_evaluation(found: dict[str, str]) -> dg.AssetCheckEvaluation:
         asset_key=EVENT_STREAM,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
+        description=_description(found),
         metadata=_metadata(found),
     )
+
+
+def _description(found: dict[str, str]) -> str | None:
+    return " ".join(f"Lane {lane} is paused {said.rstrip('.')}." for lane, said in found.items()) or None
 
 
 def _metadata(found: dict[str, str]) -> dict[str, Any]:

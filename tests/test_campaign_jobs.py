@@ -89,7 +89,7 @@ def test_a_run_can_be_found_by_its_campaign(instance: dg.DagsterInstance, jobs: 
     [found] = instance.get_runs(dg.RunsFilter(tags={jobs.CAMPAIGN_TAG: CAMPAIGN}))
     assert found.job_name == "pause_campaign"
     own = {name: value for name, value in found.tags.items() if name.startswith("wakeline/")}
-    assert own == {jobs.CAMPAIGN_TAG: CAMPAIGN}
+    assert own == {jobs.CAMPAIGN_TAG: CAMPAIGN, jobs.KIND_TAG: "campaign"}
 
 
 @pytest.mark.parametrize("job", ["pause_campaign", "resume_campaign"])

@@ -2,9 +2,11 @@
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from orchestration.configuration import lane_store, settings
 from orchestration.deliverability_checks import WATCH
@@ -41,7 +43,13 @@ def look_at_lanes(context: dg.SensorEvaluationContext) -> Look:
         failed = unmended_failure([run for run in runs if run.lane == lane], now_ms)
         error = failure_of(context.instance, failed.run_id).error if failed else ""
         found.append(lane_problem(lane, lane_store().state(lane), failed, error, now_ms, affected, links(settings())))
-    return Look(tuple(problem for problem in found if problem is not None))
+    return _owned(Look(tuple(problem for problem in found if problem is not None)), graph)
+
+
+def _owned(look: Look, graph: AssetGraph) -> Look:
+    """The same with the owner of the stream: whoever looks after it looks after what fills and reads it."""
+    owner = owner_of(graph, EVENT_STREAM)
+    return replace(look, problems=tuple(replace(one, owner=owner) for one in look.problems))
 
 
 def _lane_runs(instance: dg.DagsterInstance) -> list[LaneRun]:
@@ -125,7 +133,7 @@ def _ledger() -> Ledger:
 
 def look_at_backpressure(context: dg.SensorEvaluationContext) -> Look:
     """What the collector says of itself."""
-    return look_at_collector(collector_url(settings()))
+    return _owned(look_at_collector(collector_url(settings())), asset_graph(context))
 
 
 def look_at_disk(context: dg.SensorEvaluationContext) -> Look:

@@ -20,6 +20,12 @@ CHECKS: dict[str, CheckText] = {
         "read the error in the check; it names what to mend. Offsets stay where they are meanwhile.",
         0,
     ),
+    "no_lane_is_paused": CheckText(
+        "Somebody holds a lane: nothing of it is processed or sent, and its events wait in the stream.",
+        "work on the system, or a drain before an upgrade after which nobody let the lanes go on.",
+        "when the reason is gone: `wakeline resume-lane LANE`, or the job resume_lane.",
+        0,
+    ),
     "heartbeat_arrives": CheckText(
         "The synthetic event that is sent through the collector every few seconds does not come out of the pipeline.",
         "something between collector and ClickHouse stands still, though each part answers.",
@@ -33,9 +39,9 @@ CHECKS: dict[str, CheckText] = {
         30,
     ),
     "volume_as_usual": CheckText(
-        "Far fewer or far more events came in than in the same hour of past weeks.",
-        "a broken release of the shop or of its tags, a source that was switched off, a bot, or a sale.",
-        "look at which source and which event is missing or too much on the asset event_stream.",
+        "Far fewer events came in than at the same time of past weeks.",
+        "a broken release of the shop or of its tags, or a source that was switched off.",
+        "find out which source is missing: `traffic_minutes` has the events of each by the minute.",
         30,
     ),
     "quarantine_within_limit": CheckText(

@@ -42,6 +42,7 @@ FLOW: tuple[str, ...] = (
 RULES: tuple[Rule, ...] = (
     Rule("check/event_stream/stream_can_be_read", ("lane/*", "tick/lane_sensor", "collector/*", *FLOW)),
     Rule("database/*", ("lane/*", "run/*", "tick/*", "collector/unread", *FLOW)),
+    Rule("check/event_stream/no_lane_is_paused", ("lane/*", "collector/unread", *FLOW)),
     Rule("collector/*", FLOW),
     Rule("lane/*", ("collector/unread", *FLOW)),
     Rule("disk/*", ("collector/*", "database/*", "lane/*", "run/*", "tick/*", *FLOW)),
