@@ -51,9 +51,9 @@ OBSTACLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("frequency_cap", {}, {}, {"caps": ((CAP, 2),)}),
     ("quiet_hours", {}, {"quiet_hours": ALL_DAY}, {}),
     ("lower_priority", {}, {}, {"rival": RIVAL}),
+    ("restored_ledger", {}, {}, {"restored": RESTORED}),
     ("stale_inputs", {}, {}, {"stale": STALE}),
     ("campaign_paused", {}, {}, {"pause": PAUSE}),
-    ("restored_ledger", {}, {}, {"restored": RESTORED}),
 ]
 #: Those that a person's receipt is not kept back by.
 OF_MARKETING_ONLY = ("held_out", "frequency_cap", "lower_priority", "stale_inputs")

@@ -848,6 +848,20 @@ def test_what_a_lost_ledger_has_mailed_is_sent_when_the_provider_reports_on_it(b
     assert book.reclaim(lease, NOW_MS + 2) == []
 
 
+def test_what_was_held_when_the_backup_was_made_is_told_its_new_reason_once(book: Book) -> None:
+    if not hasattr(book, "engine"):
+        pytest.skip("the index of DynamoDB does not know the reason, which stays")
+    lease = book.hold()
+    book.ledger.pause("order_confirmation", "ann", "a typo", NOW_MS)
+    book.claim(lease, intended(occurred_at_ms=NOW_MS - 1))
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    assert book.ledger.due(NOW_MS + 1, FRESH, 10) == []
+    book.ledger.resume("order_confirmation", "ann", NOW_MS + 2)
+    [decided] = book.reclaim(lease, NOW_MS + 2)
+    assert (decided.state, decided.reason) == ("held", "restored_ledger")
+    assert book.ledger.due(NOW_MS + 3, FRESH, 10) == []
+
+
 def test_what_a_lost_ledger_may_have_mailed_expires_by_itself(book: Book) -> None:
     lease = book.hold()
     book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)

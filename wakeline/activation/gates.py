@@ -204,18 +204,6 @@ def lower_priority(candidate: Candidate, facts: Facts) -> Decision:
     return Wait(DEFERRED, "lower_priority", until_ms) if wait_ms and facts.now_ms < until_ms else None
 
 
-def stale_inputs(candidate: Candidate, facts: Facts) -> Decision:
-    """What is known of the person is older than it may be: an order, or an opt-out, may not have been seen."""
-    if candidate.campaign_class != MARKETING or facts.stale is None:
-        return None
-    return Wait(HELD, "stale_inputs", facts.now_ms, facts.stale)
-
-
-def campaign_paused(_candidate: Candidate, facts: Facts) -> Decision:
-    """A person, or the watch over bounces and complaints, has paused the campaign; transactional ones as well."""
-    return Wait(HELD, "campaign_paused", facts.now_ms, facts.pause) if facts.pause else None
-
-
 def restored_ledger(candidate: Candidate, facts: Facts) -> Decision:
     """The ledger is that of a backup, and the lost one may have had the mail; stops transactional mail as well."""
     if facts.restored is None or not precedes(candidate.occurred_at_ms, facts.restored):
@@ -228,6 +216,18 @@ def precedes(occurred_at_ms: int, restored: Mapping[str, Any] | None) -> bool:
     return restored is not None and occurred_at_ms < restored["paused_at_ms"]
 
 
+def stale_inputs(candidate: Candidate, facts: Facts) -> Decision:
+    """What is known of the person is older than it may be: an order, or an opt-out, may not have been seen."""
+    if candidate.campaign_class != MARKETING or facts.stale is None:
+        return None
+    return Wait(HELD, "stale_inputs", facts.now_ms, facts.stale)
+
+
+def campaign_paused(_candidate: Candidate, facts: Facts) -> Decision:
+    """A person, or the watch over bounces and complaints, has paused the campaign; transactional ones as well."""
+    return Wait(HELD, "campaign_paused", facts.now_ms, facts.pause) if facts.pause else None
+
+
 #: Order is part of the contract: the first gate that says no gives the recorded reason.
 GATES: tuple[Gate, ...] = (
     expired,
@@ -238,9 +238,9 @@ GATES: tuple[Gate, ...] = (
     frequency_cap,
     quiet_hours,
     lower_priority,
+    restored_ledger,
     stale_inputs,
     campaign_paused,
-    restored_ledger,
 )
 
 

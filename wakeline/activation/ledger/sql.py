@@ -406,7 +406,8 @@ def _is_due(moment: _Moment) -> sa.ColumnElement[bool]:
     stale = sa.true() if moment.stale.of_all else sends.c.campaign.in_(list(moment.stale.of_campaigns))
     not_stale = (sends.c.campaign_class != MARKETING) | sa.not_(stale)
     restored = moment.pauses.get(RESTORED)
-    known = sends.c.occurred_at_ms >= restored["paused_at_ms"] if restored else sa.true()
+    # One that was held for something else before is told its new reason once.
+    known = sends.c.reason != restored_ledger.__name__ if restored else sa.true()
     let_go = sends.c.campaign.not_in(list(moment.pauses)) & not_stale & known
     return at_its_time | ((sends.c.state == HELD) & (let_go | (sends.c.expires_at_ms <= moment.now_ms)))
 
