@@ -43,12 +43,13 @@ sdk: sdk/browser/node_modules ## Build the browser SDK into the collector's stat
 demo: install $(if $(STREAM),brokers) ## Start everything and play shopper traffic; ONCE=1 ends by itself, STREAM=kafka or kinesis adds a broker
 	$(WITH_BROKER) $(BIN)/wakeline demo $(DEMO_OPTIONS)
 
-# One stack after the other: each takes both cores, and a worker that is stopped by a time-out would leave the rest hanging.
+# One whole stack after the other: each takes both cores.
 test: unit lint ## Run all tests
-	$(BIN)/pytest -m stack
+	$(BIN)/pytest -n 2 --dist loadfile -m stack
+	$(BIN)/pytest -m whole_stack
 
 unit: install clients brokers ## Run the tests that need no server
-	$(BIN)/pytest -n 2 --dist loadfile -m "not stack"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not stack and not whole_stack"
 
 lint: install ## Check style, types and SQL
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from wakeline.database import sends
 from wakeline.settings import CONFIG_VARIABLE
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.whole_stack,
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

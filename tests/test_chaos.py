@@ -16,7 +16,7 @@ from wakeline.clock import system_clock
 from wakeline.database import sends
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.whole_stack,
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

@@ -19,7 +19,7 @@ from support.walk import Provider, Shoppers
 from wakeline.warehouse.client import connect
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.whole_stack,
     pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

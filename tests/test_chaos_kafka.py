@@ -19,7 +19,7 @@ MINUTES = 60
 PLAY_SECONDS = max(60, PEOPLE / 40)
 PATIENCE_SECONDS = 240 + PEOPLE / 4
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
+pytestmark = [pytest.mark.whole_stack, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
 
 
 @pytest.fixture(scope="module")

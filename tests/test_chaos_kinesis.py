@@ -18,7 +18,7 @@ SPLIT, MERGED = 0, (2, 3)
 #: Shard -> those that it took over from.
 PARENTS = {4: (SPLIT,), 5: (SPLIT,), 6: MERGED}
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(3 * PATIENCE_SECONDS)]
+pytestmark = [pytest.mark.whole_stack, pytest.mark.timeout(3 * PATIENCE_SECONDS)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from support.stack import RunningStack, await_that
 from wakeline.activation.links import CLICK_PATH, UNSUBSCRIBE_PATH, VIEW_PATH
 from wakeline.database import consents, offsets, sends
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.whole_stack, pytest.mark.timeout(400)]
 
 ADDRESS = "ada@example.com"
 TIMES = 100

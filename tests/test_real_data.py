@@ -26,7 +26,7 @@ from wakeline.play import online_retail
 from wakeline.play.message import TimedMessage
 from wakeline.play.source import SourceFile
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.whole_stack, pytest.mark.timeout(900)]
 
 #: The year in eight days, all of it processed at their end: the orders of the last of them are confirmed.
 SPEED = 374 / 8

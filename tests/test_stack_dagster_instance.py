@@ -76,7 +76,7 @@ def storage_url(postgres: "PostgresServer", monkeypatch: pytest.MonkeyPatch) -> 
     return url
 
 
-@pytest.mark.stack
+@pytest.mark.whole_stack
 @pytest.mark.timeout(400)
 def test_a_whole_stack_runs_with_dagster_on_postgres(storage_url: str, tmp_path: Path) -> None:
     stack = RunningStack(tmp_path, {STORAGE_VARIABLE: storage_url})

@@ -37,6 +37,8 @@ MISTAKES = {
     "the contract is broken": ("{{ config(tags=['live']) }} select '' as profile_id", "occurrence_key"),
 }
 
+WRITTEN_BY_THE_PIPELINE = ("landing", "sends", "quarantine_replays")
+
 
 def run_deploy(settings: Settings) -> LiveModels:
     with no_warnings():
@@ -144,6 +146,16 @@ def test_dbt_build_passes_on_real_rows_with_all_its_tests(warehouse: WarehousePr
 def test_a_copied_project_deploys_to_a_database_of_its_own(copied: Settings, site: Site) -> None:
     assert len(run_deploy(copied).triggers) == len(TRIGGERS)
     assert site.rows("SELECT count() FROM copied.landing") == [(0,)]
+
+
+def test_a_deployment_adds_the_columns_that_a_newer_model_has(copied: Settings, site: Site) -> None:
+    """Tables that no run of dbt fills are as old as the installation."""
+    for table in WRITTEN_BY_THE_PIPELINE:
+        [path] = copied.dbt_dir.glob(f"models/*/{table}.sql")
+        path.write_text(path.read_text(encoding="utf-8").replace("where 1 = 0", ", 'new' as added\nwhere 1 = 0"))
+    run_deploy(copied)
+    rows = site.rows("SELECT table FROM system.columns WHERE database = 'copied' AND name = 'added'")
+    assert {table for (table,) in rows} >= set(WRITTEN_BY_THE_PIPELINE)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -11,7 +11,7 @@ from wakeline.replay.chain import Chain
 from wakeline.warehouse.landed import Extent, Landed
 from wakeline.warehouse.shadow import Table, free_bytes, tables
 
-#: A little less than what two cores do in benchmarks/rebuild.py.
+#: What two idle cores do, roughly; see benchmarks/rebuild.py.
 _ROWS_PER_SECOND = 150_000
 # Not all parts are merged yet when the tables are exchanged.
 _ROOM = 1.5

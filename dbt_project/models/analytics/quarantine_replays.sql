@@ -2,6 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        unique_key=['stream', 'partition', 'offset'],
         full_refresh=false,
         engine='ReplacingMergeTree(replayed_at)',
         order_by='(stream, partition, offset)',
@@ -9,6 +10,7 @@
     )
 }}
 
+-- The adapter looks for new columns only where there is a unique key; nothing is deleted by it.
 -- Which rows of quarantine were appended to the stream again. Rows are written by replay_quarantine, never by dbt: the
 -- select is empty and gives the columns. Incremental, because a table model would be emptied at every run.
 -- depends_on: {{ ref('landing') }}

@@ -2,6 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        unique_key='idempotency_key',
         full_refresh=false,
         engine='ReplacingMergeTree(changed_at_ms)',
         order_by='idempotency_key',
@@ -9,6 +10,7 @@
     )
 }}
 
+-- The adapter looks for new columns only where there is a unique key; nothing is deleted by it.
 -- A copy of the ledger without addresses, contacts and contexts. Rows are written by the resident run, never by dbt:
 -- the select is empty and gives the columns. Incremental, because a table model would be emptied at every run.
 -- depends_on: {{ source('ledger', 'ledger_sends') }}

@@ -2,6 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        unique_key=['stream', 'partition', 'offset'],
         engine='MergeTree()',
         order_by='(stream, partition, offset)',
         partition_by='toYYYYMM(received_at)',
@@ -9,6 +10,7 @@
     )
 }}
 
+-- The adapter looks for new columns only where there is a unique key; nothing is deleted by it.
 -- Rows are written by the pipeline, never by dbt: the select is empty and gives the columns. Incremental, because
 -- a table model would be rebuilt, and so emptied, at every run.
 -- depends_on: {{ source('stream', 'event_stream') }}
