@@ -20,6 +20,7 @@ from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, 
 from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
 from wakeline.settings import LaneSettings
+from wakeline.streams.protocol import Record
 
 pytestmark = pytest.mark.stack
 
@@ -588,6 +589,20 @@ def test_a_lane_notes_that_it_reads_also_while_nothing_comes(site: Site) -> None
         site.clock.now_ms += 1
         drained(batches, lease)
         assert site.book.lanes.last_read_ms() == site.clock()
+
+
+def test_a_lane_that_found_nothing_does_not_claim_to_have_read_what_came_while_it_looked(site: Site) -> None:
+    def nothing(*_: Any) -> list[Record]:
+        site.clock.now_ms += 500
+        return []
+
+    with site.micro_batches(RecordingEsp()) as batches:
+        lease = site.hold(batches)
+        batches.recover(lease)
+        asked_ms = site.clock()
+        batches.stream.read = nothing  # type: ignore[method-assign, assignment]
+        batches.step(lease)
+        assert site.book.lanes.read_until() == {LANE: asked_ms}
 
 
 def test_a_batch_that_was_begun_ahead_of_a_restored_landing_hides_nothing(site: Site) -> None:

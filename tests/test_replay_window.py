@@ -17,7 +17,7 @@ from support.postgres import PostgresServer
 from support.sending import LEASE_MS, RecordingEsp
 from support.warehouse import Site, drained, no_warnings
 
-from wakeline.activation.esp.protocol import Rejected, Unknown
+from wakeline.activation.esp.protocol import Accepted, Rejected, Unknown
 from wakeline.clock import to_iso
 from wakeline.engines import open_postgres
 from wakeline.errors import LedgerError, ReplayError
@@ -150,8 +150,21 @@ def test_what_was_sent_to_a_device_is_not_sent_again_after_its_login(site: Site)
     esp = RecordingEsp()
     anonymous = {**order(), "anonymousId": "phone", "userId": None, "context": {"traits": {"email": "ann@example.com"}}}
     site.play([anonymous], esp)
-    site.play([identify("m2", anonymous="phone", **ANN)], esp)
+    site.play([identify("m2", device="phone", **ANN)], esp)
     site.clock.now_ms += 2 * HOUR_MS
+    assert counted(site) == {"occurrences": 1, "already_sent": 1}
+
+
+def test_what_failed_for_a_person_is_not_tried_again_when_it_was_sent_to_their_device_before_the_login(
+    site: Site,
+) -> None:
+    """The shop's server and its page both told of the order, before anybody knew that they meant the same person."""
+    esp = RecordingEsp(answer=lambda mail: Rejected("no") if mail.to == ANN["email"] else Accepted("1"))
+    device = {**order(), "anonymousId": "phone", "userId": None, "context": {"traits": {"email": "a@example.com"}}}
+    site.play([identify("m1", **ANN), {**order(), "messageId": "of-the-server"}, device], esp)
+    site.play([identify("m2", device="phone", **ANN)], esp)
+    site.clock.now_ms += 2 * HOUR_MS
+    assert sorted(site.book.states()) == [("failed", "no"), ("sent", "")]
     assert counted(site) == {"occurrences": 1, "already_sent": 1}
 
 

@@ -55,10 +55,12 @@ def test_heartbeats_are_in_landing_and_in_traffic_and_nowhere_else(site: Site) -
         append(batches.stream, [identify("m1", user="ann", at_ms=NOW_MS)], NOW_MS)
         beat(site, batches)
         [result] = [one for one in site.work(batches) if one.rows]
+        looks = batches.evaluator.looks(NOW_MS - MINUTE_MS, NOW_MS + MINUTE_MS, 2 * MINUTE_MS)
     assert Counter((row.source, row.status) for row in result.rows) == {
         (HEARTBEAT_SOURCE, "accepted"): 4, ("default", "accepted"): 1,
     }  # fmt: skip
     assert asked[0] == {"user:ann"}, "A heartbeat is evaluated for nobody."
+    assert list(looks.values()) == [{"user:ann"}], "Nor when a past window is looked at again."
     counts = site.counts()
     assert (counts["landing"], counts["traffic_minutes"]) == (5, 5)
     assert (counts["events"], counts["landing_message_ids"], counts["person_states"]) == (1, 1, 1)

@@ -248,7 +248,7 @@ class MicroBatches:
         """
         if self.clock() - self._noted_read_ms >= min(self._stale_ms, self._lag_ms) // 4:
             self._noted_read_ms = self.clock()
-            self.lanes.note_read(lease, self._noted_read_ms)
+            self.lanes.note_read(lease, self.read_until_ms)
 
     def _stale(self, lease: Lease) -> Stale:
         """The lane that is furthest behind, if it is too far: what its events tell of people is not known yet.

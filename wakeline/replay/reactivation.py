@@ -167,14 +167,13 @@ def _keys(one: Occurrence, campaign: str, found: Found) -> list[tuple[str, str]]
 
 def _known(keys: Sequence[tuple[str, str]], known: Mapping[str, State]) -> tuple[tuple[str, str], str]:
     """The send that stands for an occurrence, and its state; a skip under another id, or for want of an address, does
-    not bind.
+    not bind, and one that failed only where none under another id is out or on its way.
     """
-    own, *others = keys
-    row = known.get(own[1])
-    if row is not None and (row["state"], row["reason"]) != (SKIPPED, NO_ADDRESS):
-        return own, row["state"]
-    for pair in others:
-        other = known.get(pair[1])
-        if other is not None and other["state"] != SKIPPED:
-            return pair, other["state"]
-    return own, MISSED
+    own = keys[0]
+    rows = {pair: row for pair in keys if (row := known.get(pair[1])) and _binds(row, pair == own)}
+    pair = next((pair for pair, row in rows.items() if row["state"] != FAILED), next(iter(rows), own))
+    return pair, rows[pair]["state"] if rows else MISSED
+
+
+def _binds(row: State, is_own: bool) -> bool:
+    return row["state"] != SKIPPED or (is_own and row["reason"] != NO_ADDRESS)

@@ -10,7 +10,7 @@ select
     id,
     received_at as looked_at
 from {{ ref('landing') }}
-where status = 'accepted'
+where status = 'accepted' and not {{ is_heartbeat('source') }}
 union distinct
 select
     id,
@@ -28,6 +28,7 @@ with looks as (
     from {{ ref('landing') }}
     where
         status = 'accepted'
+        and not {{ is_heartbeat('source') }}
         and received_at >= {begins_at:DateTime64(3, 'UTC')}
         and received_at < {ends_at:DateTime64(3, 'UTC')}
     union all
