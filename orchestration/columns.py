@@ -15,6 +15,7 @@ Sources = Mapping[str, Iterable[tuple[dg.AssetKey, str]]]
 #: What of landing is the stream's own; everything else is read from the envelope.
 _OF_THE_STREAM = ("partition", "offset", "appended_at")
 _OF_THE_SETTINGS = ("stream", "schema_version")
+_PLACE = ("stream", "partition", "offset")
 _LANDING = "model.wakeline.landing"
 
 
@@ -56,6 +57,11 @@ def mirror_sources(columns: Iterable[str], ledger: dg.AssetKey) -> Sources:
     """So is the copy of the ledger."""
     known = sends.columns.keys()
     return {name: [(ledger, name if name in known else f"{name}_ms")] for name in columns}
+
+
+def replay_sources(columns: Iterable[str], landing: dg.AssetKey) -> Sources:
+    """And what was replayed of quarantine, which is known by its place in landing."""
+    return {name: [(landing, name)] if name in _PLACE else [] for name in columns}
 
 
 def archive_columns() -> Metadata:

@@ -12,9 +12,9 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from orchestration.check_descriptions import test_description
-from orchestration.columns import Sources, landing_sources, metadata, mirror_sources, model_sources
+from orchestration.columns import Sources, landing_sources, metadata, mirror_sources, model_sources, replay_sources
 from orchestration.configuration import dbt_project, settings
-from orchestration.streaming import EVENT_STREAM, SENDS
+from orchestration.streaming import EVENT_STREAM, LANDING, SENDS
 from wakeline.sla.freshness import freshness_of
 from wakeline.warehouse.manifest import dbt_environment, dbt_variables
 
@@ -44,7 +44,11 @@ class WakelineTranslator(DagsterDbtTranslator):
 
     def _sources(self, manifest: Mapping[str, Any], unique_id: str) -> Sources:
         columns = self.get_resource_props(manifest, unique_id)["columns"]
-        written_by_the_pipeline = {"landing": (landing_sources, EVENT_STREAM), "sends": (mirror_sources, SENDS)}
+        written_by_the_pipeline = {
+            "landing": (landing_sources, EVENT_STREAM),
+            "sends": (mirror_sources, SENDS),
+            "quarantine_replays": (replay_sources, LANDING),
+        }
         name = self.get_resource_props(manifest, unique_id)["name"]
         if name in written_by_the_pipeline:
             sources_of, written_from = written_by_the_pipeline[name]

@@ -212,6 +212,11 @@ def test_of_a_collector_that_does_not_answer_nothing_else_is_known(listener: Lis
             "Database Error in model products (models/products.sql)\n  Code: 47. Unknown 'x'\n  more",
             "Database Error in model products (models/products.sql): Code: 47. Unknown 'x'",
         ),
+        (
+            "failed.\n\nErrors parsed from dbt logs:\n\nEncountered an error:\nCompilation Error\n"
+            "  Model 'model.wakeline.products' depends on a node named 'x' which was not found",
+            "Compilation Error: Model 'model.wakeline.products' depends on a node named 'x' which was not found",
+        ),
     ],
 )
 def test_the_gist_of_an_error_is_its_first_line(said: str, line: str) -> None:

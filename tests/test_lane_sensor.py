@@ -16,6 +16,7 @@ from support.warehouse import no_warnings
 from wakeline.clock import system_clock
 from wakeline.errors import StreamError
 from wakeline.pipeline.lanes import LanePause, LaneState, Lease
+from wakeline.sla.judging import LATENCY, QUARANTINE
 
 with no_warnings():  # Of what Dagster imports.
     from orchestration import configuration
@@ -23,7 +24,7 @@ with no_warnings():  # Of what Dagster imports.
     from orchestration.lane_checks import PAUSE_CHECK
     from orchestration.resident import LANE_TAG, resident_lane
     from orchestration.stream_checks import CHECK, stream_can_be_read
-    from orchestration.streaming import EVENT_STREAM
+    from orchestration.streaming import EVENT_STREAM, LANDING, SENDS
     from sensors import lanes as sensors_lanes
     from sensors.lanes import lane_sensor
 
@@ -259,8 +260,14 @@ def test_the_jobs_that_run_dbt_tests_leave_the_stream_s_check_to_the_sensor() ->
     def dbt_test() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True)
 
-    assets = [dg.AssetSpec(EVENT_STREAM), dg.AssetSpec("orders")]
-    definitions = dg.Definitions(assets=assets, asset_checks=[stream_can_be_read, dbt_test])
+    judged = [dg.AssetCheckSpec(QUARANTINE, asset=LANDING), dg.AssetCheckSpec(LATENCY, asset=SENDS)]
+
+    @dg.multi_asset_check(specs=judged)
+    def service_levels() -> Iterator[dg.AssetCheckResult]:
+        yield from (dg.AssetCheckResult(True, asset_key=one.asset_key, check_name=one.name) for one in judged)
+
+    assets = [dg.AssetSpec(key) for key in (EVENT_STREAM, LANDING, SENDS, "orders")]
+    definitions = dg.Definitions(assets=assets, asset_checks=[stream_can_be_read, service_levels, dbt_test])
     graph = definitions.get_repository_def().asset_graph
     for job in (batch_models, check_dbt_models):
         assert job.selection.resolve_checks(graph) == {dbt_test.check_key}

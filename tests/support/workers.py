@@ -17,6 +17,7 @@ from support.mailing import CAMPAIGNS, HOSTS, PUBLIC_URL, SENDER
 from support.sending import KEY_MS, LEASE_MS, RULES
 from wakeline.activation.claims import Decided, Intended
 from wakeline.activation.esp.factory import open_esp
+from wakeline.activation.gates import FRESH
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.states import CLAIMED, RETRY
 from wakeline.activation.mailer import Mailer
@@ -141,7 +142,7 @@ class Worker:
         self.lanes.commit(lease, ranges, self._clock(), self._clock() + LEASE_MS)
 
     def _send_waiting(self, lease: Lease) -> bool:
-        waiting = self.ledger.due(self._clock(), None, BATCH)
+        waiting = self.ledger.due(self._clock(), FRESH, BATCH)
         if waiting:
             self._send(self.ledger.reclaim(lease, waiting, {CAMPAIGN.name: RULES}, self._clock()))
         return bool(waiting)

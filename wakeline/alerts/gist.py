@@ -7,12 +7,15 @@ _MOST = 300
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 #: What dagster-dbt says before it comes to the point.
 _DBT = "Errors parsed from dbt logs:"
+#: What dbt says before an error that is of no model in particular.
+_PREAMBLE = "Encountered an error:"
 
 
 def gist(said: str) -> str:
     """The first line of an error; of one of dbt the first line of what dbt said, with what follows a bare heading."""
     text = _COLOURS.sub("", said)
-    lines = [line.strip() for line in text.rpartition(_DBT)[2].splitlines() if line.strip()]
+    said_last = text.rpartition(_DBT)[2].replace(_PREAMBLE, "")
+    lines = [line.strip() for line in said_last.splitlines() if line.strip()]
     if not lines:
         return UNKNOWN
     # "Database Error in model products (models/marts/products.sql)" is followed by what the database said.

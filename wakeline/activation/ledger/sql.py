@@ -181,6 +181,9 @@ class SqlLedger:
         told = []
         with self._engine.connect() as connection:
             lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
+            # In the order that answers are written in: a lane may be settling some of them.
+            own = sends.c.idempotency_key.in_(failed)
+            connection.execute(sa.select(sends.c.state).where(own).order_by(sends.c.idempotency_key).with_for_update())
             moment = _Moment(now_ms, FRESH, _pauses(connection))
             for one in intended:
                 if one.key not in failed and _is_taken(connection, one):
