@@ -5,12 +5,16 @@ from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
+import orjson
 import pytest
-from support.clocks import HOUR_MS, NOW_MS
-from support.messages import identify, track
+import sqlalchemy as sa
+from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
+from support.messages import identify, preferences, track
 from support.sending import RecordingEsp
 from support.warehouse import Site, no_warnings
 
+from wakeline.clock import to_iso
+from wakeline.database import consents
 from wakeline.errors import ReplayError
 from wakeline.events import Envelope, encode
 from wakeline.replay.audit import open_audit
@@ -114,6 +118,24 @@ def test_the_time_of_receipt_stands_for_one_that_is_none(site: Site, replayer: R
     site.play([], RecordingEsp())
     occurred = "SELECT toUnixTimestamp64Milli(occurred_at) FROM landing WHERE status = 'accepted'"
     assert site.rows(occurred) == [(NOW_MS,)]
+
+
+def test_an_old_yes_of_a_clock_that_is_ahead_does_not_undo_a_later_no(site: Site, replayer: Replayer) -> None:
+    """Said two hours ago, and sent an hour ago, by a phone whose clock is a day ahead."""
+    said_ms, sent_ms = NOW_MS + DAY_MS - 2 * HOUR_MS, NOW_MS + DAY_MS - HOUR_MS
+    yes = {**preferences("yes", user="ann", at_ms=said_ms, marketing=True), "type": "word"}
+    no = preferences("no", user="ann", at_ms=NOW_MS - 2 * HOUR_MS + MINUTE_MS, marketing=False)
+    envelope = Envelope(NOW_MS - HOUR_MS, "default", to_iso(sent_ms), orjson.dumps(yes))
+    with site.micro_batches(RecordingEsp()) as batches:
+        batches.stream.append([("ann", encode(envelope))])
+    site.play([no], RecordingEsp())
+    assert replayer.replay(repairing("", merge_patch={"type": "track"}), "run-1")["appended"] == 1
+    site.play([], RecordingEsp())
+    assert site.statuses() == {"quarantined": 1, "accepted": 2}
+    said_at = "SELECT toUnixTimestamp64Milli(occurred_at) FROM landing WHERE message_id = 'yes'"
+    assert site.rows(said_at) == [(NOW_MS - 2 * HOUR_MS,)]
+    with site.engine.connect() as connection:
+        assert connection.execute(sa.select(consents.c.granted)).scalars().all() == [False]
 
 
 def test_what_was_accepted_since_and_what_stands_there_twice_is_not_appended(site: Site, replayer: Replayer) -> None:

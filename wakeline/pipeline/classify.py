@@ -44,6 +44,8 @@ class LandingRow:
     event: str = ""
     occurred_at_ms: int = 0
     position: str = ""
+    #: The batch's sentAt as the client wrote it; stored of quarantined rows, whose time is corrected when tried again.
+    sent_at: str = ""
     parsed: dict[str, Any] | None = None
 
 
@@ -73,6 +75,7 @@ def classify(record: Record, max_event_bytes: int) -> LandingRow:
         envelope.message,
         occurred_at_ms=envelope.received_at_ms,
         position=record.position,
+        sent_at=envelope.sent_at or "",
     )
     try:
         return _accepted(row, envelope, max_event_bytes)

@@ -1,6 +1,7 @@
 """The job `replay_quarantine` without Dagster: rows of quarantine, repaired, go through the stream again.
 
-What is appended has the message id and the time of receipt of its row, so it counts once, however often it is tried.
+What is appended has the message id and the times of its row, so it counts once, however often it is tried, and where
+it would have counted then: what somebody said before does not undo what they said since.
 The row stays in quarantine and is marked in `quarantine_replays`.
 """
 
@@ -90,7 +91,7 @@ class Replayer:
 
     def _value(self, row: Quarantined, repair: Repair) -> bytes:
         row_id = f"quarantine/{self.settings.stream.name}/{row.partition}/{row.offset}"
-        return encode(Envelope(row.received_at_ms, row.source, None, repaired(row.message, row_id, repair)))
+        return encode(Envelope(row.received_at_ms, row.source, row.sent_at, repaired(row.message, row_id, repair)))
 
     def _classified(self, row: Quarantined, value: bytes) -> LandingRow:
         record = Record(row.partition, row.offset, row.received_at_ms, "", value)

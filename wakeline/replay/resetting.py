@@ -86,6 +86,7 @@ class Resetter:
             )
         with self._held(lane) as lease:
             self._drop_begun(lease)
+            self.batches.landing.begin()
             for page in self._pages(asked.partition, current, asked.offset):
                 ranges = {asked.partition: (page[0].offset, page[-1].offset + 1)}
                 self.batches.landing.insert([self._passed(record) for record in page], ranges)
@@ -96,7 +97,7 @@ class Resetter:
         row = classify(record, self.settings.collector.max_event_bytes)
         bare = LandingRow(
             row.partition, row.offset, row.appended_at_ms, row.received_at_ms, row.source, row.message,
-            occurred_at_ms=row.received_at_ms, position=row.position,
+            occurred_at_ms=row.received_at_ms, position=row.position, sent_at=row.sent_at,
         )  # fmt: skip
         return replace(bare, status="quarantined", reason=PASSED_OVER)
 

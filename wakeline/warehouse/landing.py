@@ -16,11 +16,13 @@ from wakeline.warehouse.fence import comment_of, current_epoch
 _COLUMNS = [
     "stream", "partition", "offset", "position", "status", "reason", "schema_version", "message_id", "id", "user_id",
     "anonymous_id", "type", "event", "source", "message", "occurred_at", "received_at", "appended_at",
+    "sent_at",
 ]  # fmt: skip
 _TYPES = [
     "LowCardinality(String)", "UInt16", "UInt64", "String", "LowCardinality(String)", "LowCardinality(String)",
     "UInt16", "String", "String", "String", "String", "LowCardinality(String)", "LowCardinality(String)",
     "LowCardinality(String)", "String", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')", "DateTime64(3, 'UTC')",
+    "String",
 ]  # fmt: skip
 
 # The batch itself does not count, so that the answer is the same when it is ingested again. All other partitions do:
@@ -176,7 +178,7 @@ def _values(stream: str, row: LandingRow) -> tuple[object, ...]:
     return (
         stream, row.partition, row.offset, row.position, row.status, row.reason, SCHEMA_VERSION, row.message_id, row.id,
         row.user_id, row.anonymous_id, row.type, row.event, row.source, row.message, row.occurred_at_ms,
-        row.received_at_ms, row.appended_at_ms,
+        row.received_at_ms, row.appended_at_ms, row.sent_at if row.status == "quarantined" else "",
     )  # fmt: skip
 
 

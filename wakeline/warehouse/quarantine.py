@@ -20,7 +20,7 @@ _REASONS = """
 """
 # The driver takes text for UTF-8, which what is in quarantine need not be.
 _ROWS = """
-    SELECT partition, offset, source, base64Encode(message), received_at FROM quarantine
+    SELECT partition, offset, source, base64Encode(message), received_at, sent_at FROM quarantine
     WHERE stream = {stream:String} AND replayed_at IS NULL
       AND ({reason:String} = '' OR reason = {reason:String})
       AND (partition, offset) > ({partition:Int32}, {offset:Int64})
@@ -38,6 +38,8 @@ class Quarantined:
     source: str
     message: bytes
     received_at_ms: int
+    #: Of the batch, as the client wrote it.
+    sent_at: str | None
 
 
 class Quarantine:
@@ -57,8 +59,8 @@ class Quarantine:
         while True:
             wanted = {"reason": reason, "partition": partition, "offset": offset, "rows": PAGE_ROWS}
             page = [
-                Quarantined(number, place, source, b64decode(message), to_epoch_ms(received_at))
-                for number, place, source, message, received_at in self._ask(_ROWS, wanted)
+                Quarantined(number, place, source, b64decode(message), to_epoch_ms(received_at), sent_at or None)
+                for number, place, source, message, received_at, sent_at in self._ask(_ROWS, wanted)
             ]
             if not page:
                 return

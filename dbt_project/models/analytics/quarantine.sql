@@ -19,6 +19,7 @@ select
     landing.source as source,
     landing.message as message,
     landing.received_at as received_at,
+    landing.sent_at as sent_at,
     nullIf(replays.replayed_at, toDateTime64(0, 3, 'UTC')) as replayed_at
 from {{ ref('landing') }} as landing
 left join replays

@@ -41,5 +41,6 @@ select
     ---------- timestamps
     cast(0, 'DateTime64(3, \'UTC\')') as occurred_at,
     cast(0, 'DateTime64(3, \'UTC\')') as received_at,
-    cast(0, 'DateTime64(3, \'UTC\')') as appended_at
+    cast(0, 'DateTime64(3, \'UTC\')') as appended_at,
+    cast('', 'String') as sent_at
 where 1 = 0
