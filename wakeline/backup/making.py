@@ -28,6 +28,8 @@ from wakeline.warehouse.server import backups_dir
 #: Within a backup.
 WAREHOUSE, ARCHIVE, SECRETS, SETTINGS_FILE = "warehouse", "archive", "secrets.json", "settings.toml"
 
+_STDERR = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -100,7 +102,8 @@ class Backup:
         if not self.while_held:
             return
         try:
-            ended = subprocess.run(self.while_held, check=False).returncode
+            # Its output is none of the backup's result.
+            ended = subprocess.run(self.while_held, check=False, stdout=_STDERR).returncode
         except OSError as error:
             raise BackupError(f"The command {self.while_held[0]} cannot be run: {error.strerror}.") from error
         if ended:
