@@ -214,6 +214,19 @@ def test_of_a_collector_that_does_not_answer_nothing_else_is_known(listener: Lis
         assert look.unknown == set(KEYS) - {"collector/down"}
 
 
+@pytest.mark.parametrize(("host", "place"), [("::", "127.0.0.1"), ("::1", "[::1]"), ("0.0.0.0", "127.0.0.1")])  # noqa: S104
+def test_heartbeats_go_to_a_collector_that_listens_everywhere(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, host: str, place: str
+) -> None:
+    class Client:
+        def __init__(self, url: str, *_: object) -> None:
+            raise ConfigError(url)
+
+    configure(f'[collector]\nhost = "{host}"')
+    monkeypatch.setattr("wakeline.play.collector_client.CollectorClient", Client)
+    assert str(invoke("heartbeat").exception) == f"http://{place}:8200"
+
+
 @pytest.mark.parametrize(
     ("said", "line"),
     [

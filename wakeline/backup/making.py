@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.backup.holding import standing_still
-from wakeline.backup.manifest import Manifest, files_below, sync, write_manifest
+from wakeline.backup.manifest import Manifest, files_below, write_manifest
 from wakeline.backup.sqlite import Pinned
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock
+from wakeline.durable import sync
 from wakeline.engines import open_database
 from wakeline.errors import BackupError, RebuildError
 from wakeline.pipeline.factory import lane_store

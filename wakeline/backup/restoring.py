@@ -11,10 +11,11 @@ from pathlib import Path
 
 from wakeline.activation.gates import RESTORED
 from wakeline.backup.making import ARCHIVE, SECRETS, WAREHOUSE, Progress
-from wakeline.backup.manifest import Manifest, check_files, read_manifest, sync
+from wakeline.backup.manifest import Manifest, check_files, read_manifest
 from wakeline.backup.server import serving
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock, to_iso
+from wakeline.durable import sync
 from wakeline.engines import Database, open_database
 from wakeline.errors import BackupError
 from wakeline.pipeline.factory import lane_store, open_ledger
