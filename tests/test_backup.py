@@ -209,6 +209,15 @@ def test_nothing_is_restored_over_something(backup: Path, tmp_path: Path) -> Non
         restore(backup, settings_for(data_dir))
 
 
+def test_a_mounted_disk_is_refused_before_anything_is_done(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "data")
+    with pytest.raises(BackupError, match="is where a disk is mounted"):
+        restore(backup, settings_for(tmp_path / "data"))
+    assert not (tmp_path / "data.restoring").exists()
+
+
 def test_a_backup_is_restored_into_a_deployment_of_its_kind(backup: Path, tmp_path: Path) -> None:
     other = settings_for(tmp_path / "data", stream={"name": "other"})
     with pytest.raises(BackupError, match=r"was made with stream\.name = 'events', and here it is 'other'"):

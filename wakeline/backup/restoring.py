@@ -85,6 +85,11 @@ class Restore:
                 f"{data_dir} is not empty, and a restore overwrites nothing: stop the stack and move the folder away,"
                 " or set another data_dir."
             )
+        if data_dir.is_mount():
+            raise BackupError(
+                f"{data_dir} is where a disk is mounted, and a restore puts a new folder in its place: set data_dir to"
+                " a folder below it."
+            )
 
     def _check_files(self, manifest: Manifest) -> None:
         done = 0
