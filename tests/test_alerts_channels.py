@@ -111,10 +111,22 @@ def test_messages_wait_out_a_bad_day_of_the_service(listener: Listener, tmp_path
     assert listener.requests == 5
 
 
+@pytest.mark.parametrize(("overflow", "taken"), [("", 1), ("?overflow=split", 2)])
+def test_a_message_that_is_too_long_for_a_service_does_not_hold_up_the_others(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, overflow: str, taken: int
+) -> None:
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.body_maxlen", 50)
+    assert channel(listener.url + overflow).send(MESSAGE) is None
+    assert len(listener.taken) == taken
+    assert MESSAGE.body.startswith(listener.taken[0]["message"])
+    assert all(len(one["message"]) <= 50 for one in listener.taken)
+
+
 def test_a_sentence_without_secrets_is_still_one() -> None:
     url = "slack://TokenAAAA/TokenBBBB/TokenCCCC/#ops"
     assert without_secrets("Failed at TokenBBBB (TokenAAAA): 404.\nmore", url) == "Failed at *** (***): 404."
     assert without_secrets("  ", url) == "The channel did not take the message."
+    assert without_secrets("Not for 'p@ssword'.", "mailtos://ann:p%40ssword@example.com") == "Not for '***'."
 
 
 # Settings
@@ -195,10 +207,24 @@ def test_what_the_collector_says_of_itself(status: int, health: dict[str, Any], 
 
 
 def test_of_a_collector_that_does_not_answer_nothing_else_is_known(listener: Listener) -> None:
-    for port in (free_ports(1)[0], listener.port):  # Nobody listens; something else does.
-        look = look_at_collector(f"http://127.0.0.1:{port}")
+    # Nobody listens; something else does; the setting is wrong.
+    for place in (f"http://127.0.0.1:{free_ports(1)[0]}", f"http://127.0.0.1:{listener.port}", "http://["):
+        look = look_at_collector(place)
         assert [one.key for one in look.problems] == ["collector/down"]
         assert look.unknown == set(KEYS) - {"collector/down"}
+
+
+@pytest.mark.parametrize(("host", "place"), [("::", "127.0.0.1"), ("::1", "[::1]"), ("0.0.0.0", "127.0.0.1")])  # noqa: S104
+def test_heartbeats_go_to_a_collector_that_listens_everywhere(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, host: str, place: str
+) -> None:
+    class Client:
+        def __init__(self, url: str, *_: object) -> None:
+            raise ConfigError(url)
+
+    configure(f'[collector]\nhost = "{host}"')
+    monkeypatch.setattr("wakeline.play.collector_client.CollectorClient", Client)
+    assert str(invoke("heartbeat").exception) == f"http://{place}:8200"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +233,11 @@ def test_of_a_collector_that_does_not_answer_nothing_else_is_known(listener: Lis
         ("ValueError: boom\nsecond", "ValueError: boom"),
         ("\x1b[31mred\x1b[0m", "red"),
         ("", UNKNOWN),
+        (
+            "KeyError: 'Ann@example.co.uk' is no key, see ann.b+c@example.com.",
+            "KeyError: '***' is no key, see ***.",
+        ),
+        ("OSError: postgresql://u:secret@db/x is away", "OSError: *** is away"),
         (
             "The dbt CLI process with command\n\n`dbt build`\n\nfailed.\n\nErrors parsed from dbt logs:\n\n"
             "Database Error in model products (models/products.sql)\n  Code: 47. Unknown 'x'\n  more",

@@ -1,6 +1,7 @@
 """The alert sensors over a real Dagster instance: failed runs, checks, stale assets, lanes, pauses, ticks, disks."""
 
 import re
+import socket
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -49,6 +50,7 @@ with no_warnings():  # Of what Dagster imports.
     from orchestration.resident import LANE_TAG, resident_lane
     from orchestration.streaming import EVENT_STREAM
     from sensors.alerts import build, looks
+    from sensors.alerts.failures import failure_of
 
 pytestmark = pytest.mark.stack
 
@@ -190,6 +192,12 @@ def test_a_failed_run_is_told_with_its_error_and_recovers_with_the_next_success(
     assert watch.told("alert_runs") == []
     run(watch.instance, "marts_job")
     assert watch.told("alert_runs") == ["Recovered: run/marts_job"]
+
+
+def test_why_a_run_failed_is_read_once_and_every_tick_has_an_instance_of_its_own(watch: Watch) -> None:
+    run_id = run(watch.instance, "marts_job", broken="yes")
+    with dg.DagsterInstance.ephemeral() as another:
+        assert failure_of(watch.instance, run_id) is failure_of(another, run_id)
 
 
 def test_a_failed_run_that_was_deleted_is_no_recovery(watch: Watch) -> None:
@@ -390,8 +398,14 @@ def test_databases_that_do_not_answer_are_told_and_what_they_break_is_not(
     monkeypatch.setattr(looks, "lane_store", Away)
     assert watch.told("alert_databases") == ["[critical] database/ledger"]
     monkeypatch.setattr(looks, "lane_store", configuration.lane_store)
-    monkeypatch.setattr(looks, "connect", lambda settings: StringIO())
+    monkeypatch.setattr(looks, "connect", lambda settings, patience_seconds: StringIO())
     assert watch.told("alert_databases") == ["Recovered: Databases (2)"]
+
+
+def test_a_clickhouse_that_hangs_does_not_answer(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "_PATIENCE_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", configuration.settings().warehouse.port)):
+        assert "ClickHouse does not answer at 127.0.0.1:" in watch.tick("alert_databases")
 
 
 def test_a_paused_campaign_is_told_with_its_reason(watch: Watch) -> None:

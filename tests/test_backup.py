@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from support.clocks import DAY_MS, MINUTE_MS, NOW_MS, Hand
 from support.sending import LANE, LEASE_MS, Book, intended
 
@@ -18,6 +19,7 @@ from wakeline.backup.making import Backup, Progress, sqlite_files
 from wakeline.backup.manifest import FORMAT, NAME, Manifest, check_files, files_below, read_manifest, write_manifest
 from wakeline.backup.restoring import Restore
 from wakeline.backup.sqlite import Pinned
+from wakeline.cli import cli
 from wakeline.engines import open_postgres, open_sqlite
 from wakeline.errors import BackupError, LedgerError
 from wakeline.replay.standstill import Leases
@@ -207,6 +209,15 @@ def test_nothing_is_restored_over_something(backup: Path, tmp_path: Path) -> Non
         restore(backup, settings_for(data_dir))
 
 
+def test_a_mounted_disk_is_refused_before_anything_is_done(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "data")
+    with pytest.raises(BackupError, match="is where a disk is mounted"):
+        restore(backup, settings_for(tmp_path / "data"))
+    assert not (tmp_path / "data.restoring").exists()
+
+
 def test_a_backup_is_restored_into_a_deployment_of_its_kind(backup: Path, tmp_path: Path) -> None:
     other = settings_for(tmp_path / "data", stream={"name": "other"})
     with pytest.raises(BackupError, match=r"was made with stream\.name = 'events', and here it is 'other'"):
@@ -330,6 +341,20 @@ def test_a_command_runs_while_the_lanes_stand_still_and_its_failure_is_the_backu
     with pytest.raises(BackupError, match="The command no-such-program cannot be run: No such file"):
         Backup(deployment, None, tmp_path / "none", lambda: NOW_MS, SILENT, ("no-such-program",)).make()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "one-more", "told"]
+
+
+def test_the_output_of_the_command_is_none_of_the_backups(
+    deployment: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Backup(deployment, None, tmp_path / "backup", lambda: NOW_MS, SILENT, ("echo", "held")).make()
+    assert capfd.readouterr() == ("", "held\n")
+
+
+@pytest.mark.parametrize(("command", "fault"), [("pg_dump 'x", "no closing quotation"), (" ", "it is empty")])
+def test_a_command_that_is_none_is_refused(tmp_path: Path, command: str, fault: str) -> None:
+    done = CliRunner().invoke(cli, ["backup", str(tmp_path / "backup"), "--while-held", command])
+    assert (done.exit_code, fault in done.stderr) == (2, True), done.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_local_archive_is_in_the_backup_and_one_elsewhere_is_named(deployment: Settings, tmp_path: Path) -> None:

@@ -412,6 +412,29 @@ def test_a_clickhouse_that_is_away_for_the_exchange_is_waited_for(
     assert_clean(site, clean)
 
 
+def test_shadow_tables_that_stay_hide_neither_success_nor_what_went_wrong(
+    site: Site, rebuilding: Rebuilding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stay(shadow: Shadow) -> None:
+        raise WarehouseError("ClickHouse did not drop shadow tables: gone")
+
+    def fail(*_: Any) -> None:
+        raise RebuildError("Some tables may be exchanged.")
+
+    site.play(FIRST, RecordingEsp())
+    with monkeypatch.context() as patch:
+        patch.setattr(Shadow, "drop", stay)
+        assert rebuilding.run().executed
+        patch.setattr(Rebuild, "_exchange", fail)
+        with pytest.raises(RebuildError, match="Some tables may be exchanged"):
+            rebuilding.run()
+    assert (
+        len([line for line in rebuilding.said if line.startswith("ClickHouse did not drop shadow tables: gone;")]) == 2
+    )
+    rebuilding.run()
+    assert rebuilding.leftovers() == []
+
+
 def test_the_command_says_what_would_be_done_and_then_does_it(
     site: Site, clean: BuildClean, monkeypatch: pytest.MonkeyPatch
 ) -> None:

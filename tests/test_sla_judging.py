@@ -1,9 +1,11 @@
 """Service levels: what passes, what fails, and what is too little to be judged; each with a sentence."""
 
 import random
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from support.clocks import HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
@@ -15,7 +17,7 @@ from wakeline.activation.gates import MARKETING
 from wakeline.errors import ConfigError
 from wakeline.play.delivery import Answer
 from wakeline.settings import HEARTBEAT_SOURCE, Settings, load_secrets, load_settings
-from wakeline.sla import judging
+from wakeline.sla import judging, looking
 from wakeline.sla.freshness import all_freshness, freshness_of
 from wakeline.sla.heartbeats import EVENT, Heartbeats, heartbeat_ids
 from wakeline.sla.holds import Holds
@@ -34,6 +36,17 @@ LONG_AGO = NOW_MS - HOUR_MS
 
 def lag(seconds: float, since_ms: int = LONG_AGO) -> Judgement:
     return judging.judge_lag({"0": NOW_MS, "1": NOW_MS - round(seconds * SECOND_MS)}, SLA, NOW_MS, since_ms)
+
+
+def test_a_clickhouse_that_hangs_holds_up_nothing_that_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "_PATIENCE_SECONDS", 1)
+    lanes, ledger = Mock(read_until=lambda: {"0": NOW_MS}), Mock()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = Settings.model_validate({"warehouse": {"port": silent.getsockname()[1]}})
+        look = looking.Look(settings, lanes, ledger, {}, [], lambda: NOW_MS)
+        assert [one.check for one in look.judgements()] == [judging.LAG]
+    [fault] = look.faults
+    assert fault.startswith("ClickHouse does not answer at 127.0.0.1:")
 
 
 def test_the_lane_that_is_furthest_behind_is_judged() -> None:

@@ -11,7 +11,7 @@ from support.ports import free_ports
 from support.stack import PROJECT_DIR, RunningStack
 
 from wakeline.errors import ConfigError
-from wakeline.settings import DagsterSettings
+from wakeline.settings import DagsterSettings, read_settings
 from wakeline.stack.dagster_instance import STORAGE_VARIABLE, require_storage, storage_environment, write_instance
 
 if TYPE_CHECKING:
@@ -59,8 +59,13 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence_without_the_password()
     assert "ss-word" not in str(error.value)
 
 
-def test_the_url_is_not_shown(tmp_path: Path) -> None:
+def test_the_url_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "p%40ss" not in repr(DagsterSettings(storage_url=URL))
+    (tmp_path / "wakeline.toml").write_text(f'[dagster]\nstorage_url = ["{URL}"]', encoding="utf-8")
+    monkeypatch.setenv("WAKELINE_CONFIG", str(tmp_path / "wakeline.toml"))
+    with pytest.raises(ConfigError, match=r"setting 'dagster\.storage_url' is wrong: ") as error:
+        read_settings()
+    assert "p%40ss" not in str(error.value)
 
 
 def test_a_second_storage_is_an_error(tmp_path: Path) -> None:

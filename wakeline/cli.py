@@ -107,6 +107,7 @@ def heartbeat() -> None:
     """Post a synthetic event to each partition every few seconds, by which a quiet night is told from a fault."""
     import time
 
+    from wakeline.alerts.links import host_of
     from wakeline.clock import system_clock
     from wakeline.play.collector_client import CollectorClient
     from wakeline.settings import load_secrets, load_settings
@@ -117,7 +118,7 @@ def heartbeat() -> None:
         raise ConfigError("Heartbeats are off: sla.heartbeat_seconds is 0; set it, or leave this command.")
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    url = f"http://{settings.collector.host}:{settings.collector.port}"
+    url = f"http://{host_of(settings.collector.host)}:{settings.collector.port}"
     with CollectorClient(url, load_secrets(settings.data_dir).heartbeat_key, system_clock) as client:
         heartbeats = Heartbeats(client.post, heartbeat_ids(settings.stream.partitions), system_clock)
         while True:

@@ -140,19 +140,20 @@ def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == _POSTGRES
 
 
-def _postgres_url(text: str, setting: str) -> sa.URL:
+def postgres_url(text: str, setting: str, driver: str = _DRIVER) -> sa.URL:
+    """The URL of a setting with this driver. Raises ConfigError, without the URL, for one of something else."""
     try:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
         raise ConfigError(f"{setting} is no URL; it begins with {_POSTGRES}://HOST/DATABASE.") from None
-    if url.drivername not in (_POSTGRES, "postgres", _DRIVER):
+    if url.drivername not in (_POSTGRES, "postgres", driver):
         raise ConfigError(f"{setting} is one of '{url.drivername}'; it must begin with {_POSTGRES}://.")
-    return url.set(drivername=_DRIVER)
+    return url.set(drivername=driver)
 
 
 def _postgres(url: str, kept: Kept, **options: Any) -> Engine:
     engine = sa.create_engine(
-        _postgres_url(url, kept.setting),
+        postgres_url(url, kept.setting),
         connect_args={"connect_timeout": _CONNECT_SECONDS},
         pool_pre_ping=True,
         hide_parameters=True,

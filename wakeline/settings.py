@@ -48,7 +48,7 @@ HEARTBEAT_SOURCE = "heartbeat"
 RESERVED_SOURCES = (DEFAULT_SOURCE, MAIL_SOURCE, HEARTBEAT_SOURCE)
 
 # What must not be repeated on a screen or in a log.
-_SECRET = re.compile(r"key|password|secret|token|^alerts\.(channels|url)", re.IGNORECASE)
+_SECRET = re.compile(r"key|password|secret|token|url$|^alerts\.channels", re.IGNORECASE)
 
 CONFIG_VARIABLE = "WAKELINE_CONFIG"
 DEFAULT_CONFIG_NAME = "wakeline.toml"

@@ -1,13 +1,13 @@
 """Why a run failed, in one line."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import dagster as dg
 from dagster import DagsterEventType
 
 from wakeline.alerts.gist import UNKNOWN, gist
 
+_MOST_KNOWN = 500
 _KINDS = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
 
 
@@ -20,9 +20,21 @@ class Failure:
     checks: tuple[dg.AssetCheckKey, ...]
 
 
-@lru_cache(500)
+#: By run only: Dagster gives every tick an instance of its own, which must not be kept.
+_known: dict[str, Failure] = {}
+
+
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> Failure:
     """What the log of a failed run says. It does not change any more, so one look is enough."""
+    found = _known.get(run_id)
+    if found is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        found = _known[run_id] = _read(instance, run_id)
+    return found
+
+
+def _read(instance: dg.DagsterInstance, run_id: str) -> Failure:
     events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=_KINDS) if entry.dagster_event]
     steps = [event for event in events if event.event_type is DagsterEventType.STEP_FAILURE]
     ended = [event for event in events if event.event_type is DagsterEventType.RUN_FAILURE]

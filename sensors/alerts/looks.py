@@ -31,6 +31,8 @@ from wakeline.warehouse.disks import free_space
 
 #: Of each lane so many runs are looked at: the last that failed, and those that came after it.
 _RUNS_OF_A_LANE = 8
+#: One that hangs does not answer; Dagster cuts a tick off after a minute, and then nobody would be told.
+_PATIENCE_SECONDS = 10
 
 
 def look_at_lanes(context: dg.SensorEvaluationContext) -> Look:
@@ -79,7 +81,7 @@ def look_at_databases(context: dg.SensorEvaluationContext) -> Look:
 
 def _ask_warehouse() -> str:
     try:
-        connect(settings().warehouse).close()
+        connect(settings().warehouse, patience_seconds=_PATIENCE_SECONDS).close()
     except WarehouseError as error:
         return str(error)
     return ""
@@ -141,6 +143,6 @@ def look_at_disk(context: dg.SensorEvaluationContext) -> Look:
     usage = shutil.disk_usage(settings().data_dir)
     disks = [Disk("data_dir", usage.free, usage.total, ("everything",))]
     if not settings().warehouse.embedded:
-        with closing(connect(settings().warehouse)) as client:
+        with closing(connect(settings().warehouse, patience_seconds=_PATIENCE_SECONDS)) as client:
             disks += [Disk(f"warehouse/{name}", *space, ("every table",)) for name, *space in free_space(client)]
     return look_at_disks(disks, settings().alerts.min_free_percent)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import unquote
 
 import apprise
 
@@ -79,7 +80,7 @@ def without_secrets(said: str, url: str) -> str:
     first = said.strip().splitlines()[0][:_MOST_OF_A_REASON] if said.strip() else _NO_REASON
     scheme, _, rest = url.partition("://")
     parts = {scheme + "://" + rest, rest, *re.split(r"[/:@?&=,\s]+", rest)}
-    for part in sorted(parts, key=len, reverse=True):
+    for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
         if len(part) >= _SHORTEST_SECRET:
             first = first.replace(part, "***")
     return first
@@ -100,6 +101,10 @@ def _open(name: str, settings: ChannelSettings) -> AppriseChannel:
             f"alerts.channels.{name}.url is no address that Apprise knows, or a part of it is missing; see"
             " docs/alerts.md for examples."
         )
+    for one in service:
+        if one.overflow_mode == apprise.OverflowMode.UPSTREAM:
+            # A service refuses what is too long for it, and everything behind that message would wait for a day.
+            one.overflow_mode = apprise.OverflowMode.TRUNCATE
     return AppriseChannel(settings.url, service)
 
 

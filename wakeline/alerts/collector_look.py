@@ -16,7 +16,7 @@ def look_at_collector(url: str) -> Look:
     """Ask a collector how it is. That it does not answer is a problem, not a look that failed."""
     try:
         answer = httpx.get(f"{url}/healthz", timeout=_SECONDS, trust_env=False)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _only(_down(url, str(error) or type(error).__name__))
     if answer.status_code not in (200, 503) or not isinstance(health := _json(answer), dict):
         return _only(_down(url, f"it answers {answer.status_code} at /healthz"))

@@ -16,15 +16,29 @@ if TYPE_CHECKING:
 _SHOW_EVERY_SECONDS = 2.0
 
 
+def _command(context: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The words of a command line; without one none."""
+    if value is None:
+        return ()
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise click.BadParameter(f"'{value}' is no command: {str(error).lower()}.") from None
+    if not words:
+        raise click.BadParameter("it is empty; name a command, or leave the option out.")
+    return tuple(words)
+
+
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
     "--while-held",
+    callback=_command,
     metavar="COMMAND",
     help="Run this as well while the lanes stand still, e.g. the backup of an outside ClickHouse.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def backup(target: Path, while_held: str | None, as_json: bool) -> None:
+def backup(target: Path, while_held: tuple[str, ...], as_json: bool) -> None:
     """Back up all state to the new folder TARGET while the stack works.
 
     The folder holds personal data and secrets. It is a whole backup once it is there under its name.
@@ -33,8 +47,7 @@ def backup(target: Path, while_held: str | None, as_json: bool) -> None:
     from wakeline.cli import config_file
     from wakeline.settings import load_settings
 
-    command = shlex.split(while_held) if while_held else ()
-    manifest = Backup(load_settings(), config_file(), target, system_clock, _progress("backup"), command).make()
+    manifest = Backup(load_settings(), config_file(), target, system_clock, _progress("backup"), while_held).make()
     if as_json:
         click.echo(manifest.model_dump_json())
         return

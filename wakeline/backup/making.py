@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.backup.holding import standing_still
-from wakeline.backup.manifest import Manifest, files_below, sync, write_manifest
+from wakeline.backup.manifest import Manifest, files_below, write_manifest
 from wakeline.backup.sqlite import Pinned
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock
+from wakeline.durable import sync
 from wakeline.engines import open_database
 from wakeline.errors import BackupError, RebuildError
 from wakeline.pipeline.factory import lane_store
@@ -27,6 +28,8 @@ from wakeline.warehouse.server import backups_dir
 
 #: Within a backup.
 WAREHOUSE, ARCHIVE, SECRETS, SETTINGS_FILE = "warehouse", "archive", "secrets.json", "settings.toml"
+
+_STDERR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ class Backup:
         if not self.while_held:
             return
         try:
-            ended = subprocess.run(self.while_held, check=False).returncode
+            # Its output is none of the backup's result.
+            ended = subprocess.run(self.while_held, check=False, stdout=_STDERR).returncode
         except OSError as error:
             raise BackupError(f"The command {self.while_held[0]} cannot be run: {error.strerror}.") from error
         if ended:

@@ -1,13 +1,13 @@
 """What a backup says of itself: the file that makes a folder a backup, written last."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wakeline.durable import sync
 from wakeline.errors import BackupError
 
 NAME = "manifest.json"
@@ -107,15 +107,6 @@ def check_files(folder: Path, manifest: Manifest, saw: Callable[[int], None]) ->
     for path in folder.rglob("*"):
         if path.is_file() and str(path.relative_to(folder)) not in {*known, NAME}:
             raise BackupError(f"{path} does not belong to the backup; remove it, or restore another backup.")
-
-
-def sync(path: Path) -> None:
-    """Bring a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(path: Path, saw: Callable[[int], None]) -> tuple[str, int]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from wakeline.activation.gates import RESTORED
 from wakeline.backup.making import ARCHIVE, SECRETS, WAREHOUSE, Progress
-from wakeline.backup.manifest import Manifest, check_files, read_manifest, sync
+from wakeline.backup.manifest import Manifest, check_files, read_manifest
 from wakeline.backup.server import serving
 from wakeline.backup.warehouse import BASE, CHANGES, WarehouseBackups
 from wakeline.clock import Clock, to_iso
+from wakeline.durable import sync
 from wakeline.engines import Database, open_database
 from wakeline.errors import BackupError
 from wakeline.pipeline.factory import lane_store, open_ledger
@@ -83,6 +84,11 @@ class Restore:
             raise BackupError(
                 f"{data_dir} is not empty, and a restore overwrites nothing: stop the stack and move the folder away,"
                 " or set another data_dir."
+            )
+        if data_dir.is_mount():
+            raise BackupError(
+                f"{data_dir} is where a disk is mounted, and a restore puts a new folder in its place: set data_dir to"
+                " a folder below it."
             )
 
     def _check_files(self, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ import click
 import orjson
 from rich.console import Console
 
+from wakeline.alerts.links import host_of
 from wakeline.clock import system_clock
 from wakeline.play import player
 from wakeline.play.collector_client import CollectorClient
@@ -106,7 +107,7 @@ def _feed(
 
 
 def _play(feed: Feed, speed: float, collector: CollectorSettings, url: str | None, give_up_after: float) -> PlayResult:
-    address = url or f"http://{collector.host}:{collector.port}"
+    address = url or f"http://{host_of(collector.host)}:{collector.port}"
     with (
         CollectorClient(address, collector.write_key, system_clock) as client,
         reporting(feed.extent, system_clock, Console(stderr=True)) as report,

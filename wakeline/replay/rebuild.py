@@ -112,7 +112,13 @@ class Rebuild:
             try:
                 return self._rebuild(shadow, chain, seen)
             finally:
-                shadow.drop()
+                self._drop(shadow)
+
+    def _drop(self, shadow: Shadow) -> None:
+        try:
+            shadow.drop()
+        except WarehouseError as error:  # It must hide neither that all is done nor why it is not.
+            self.log(f"{error}; the next rebuild drops what is left in {shadow.name}")
 
     def _rebuild(self, shadow: Shadow, chain: Chain, seen: Outlook) -> RebuildResult:
         began_ms = self._clock()

@@ -19,6 +19,9 @@ from wakeline.sla.judging import Judgement
 from wakeline.sla.volume import latest
 from wakeline.warehouse.client import connect
 
+#: A sensor is cut off after a minute, and what needs no warehouse is to be told before.
+_PATIENCE_SECONDS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ShortModel:
@@ -53,7 +56,7 @@ class Look:
         """All that can be told now."""
         found = self._told(self._by_the_lanes)
         try:
-            with closing(connect(self.settings.warehouse)) as client:
+            with closing(connect(self.settings.warehouse, patience_seconds=_PATIENCE_SECONDS)) as client:
                 for ask in (self._by_traffic, self._by_sends, self._by_builds):
                     found += self._told(lambda ask=ask: ask(client))  # type: ignore[misc]
         except WakelineError as error:

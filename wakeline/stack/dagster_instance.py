@@ -6,6 +6,7 @@ import psycopg
 import sqlalchemy as sa
 import yaml
 
+from wakeline.engines import postgres_url
 from wakeline.errors import ConfigError
 from wakeline.settings import DagsterSettings
 
@@ -16,7 +17,6 @@ STORAGE_VARIABLE = "WAKELINE_DAGSTER__STORAGE_URL"
 # SQLAlchemy's own choice is another driver by now, with which dagster-postgres fails at its first run.
 _DRIVER = "postgresql+psycopg2"
 _CONNECT_SECONDS = 5
-_NAMES = ("postgresql", "postgres", _DRIVER)
 
 
 def write_instance(project_dir: Path, home: Path, settings: DagsterSettings) -> None:
@@ -34,7 +34,7 @@ def storage_environment(settings: DagsterSettings) -> dict[str, str]:
     """What Dagster's processes need in their environment. Raises ConfigError for a URL of something else."""
     if not settings.storage_url:
         return {}
-    return {STORAGE_VARIABLE: _url(settings).set(drivername=_DRIVER).render_as_string(hide_password=False)}
+    return {STORAGE_VARIABLE: _url(settings).render_as_string(hide_password=False)}
 
 
 def require_storage(settings: DagsterSettings) -> None:
@@ -50,10 +50,4 @@ def require_storage(settings: DagsterSettings) -> None:
 
 
 def _url(settings: DagsterSettings) -> sa.URL:
-    try:
-        url = sa.make_url(settings.storage_url)
-    except sa.exc.ArgumentError:
-        raise ConfigError("dagster.storage_url is no URL; it begins with postgresql://HOST/DATABASE.") from None
-    if url.drivername not in _NAMES:
-        raise ConfigError(f"dagster.storage_url is one of '{url.drivername}'; it must begin with postgresql://.")
-    return url
+    return postgres_url(settings.storage_url, "dagster.storage_url", _DRIVER)

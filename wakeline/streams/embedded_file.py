@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from wakeline.durable import sync
 from wakeline.errors import StreamError, StreamFullError
 
 # Says "this is a Wakeline stream of this layout" in the file's header (https://sqlite.org/pragma.html).
@@ -133,7 +134,7 @@ def _create(path: Path, partitions: int) -> None:
             path.hardlink_to(draft)
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _write_schema(path: Path, partitions: int) -> None:
@@ -146,14 +147,6 @@ def _write_schema(path: Path, partitions: int) -> None:
         connection.executescript(f"BEGIN; {_SCHEMA}")
         connection.executemany("INSERT INTO heads VALUES (?, 0, 0)", heads)
         connection.execute("COMMIT")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -29,8 +29,11 @@ SESSION_SETTINGS: dict[str, Any] = {
 }
 
 
-def connect(settings: WarehouseSettings, database: str | None = None) -> Client:
-    """A client for one thread. Raises WarehouseError naming host and setting when there is no answer."""
+def connect(settings: WarehouseSettings, database: str | None = None, patience_seconds: int = 300) -> Client:
+    """A client for one thread, which waits so long for each answer.
+
+    Raises WarehouseError naming host and setting when there is none.
+    """
     common.set_setting("product_name", "wakeline")
     # The driver logs a stack trace before it raises; what it raises is turned into a sentence below.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
@@ -45,6 +48,7 @@ def connect(settings: WarehouseSettings, database: str | None = None) -> Client:
             settings=SESSION_SETTINGS,
             autogenerate_session_id=False,
             query_retries=0,
+            send_receive_timeout=patience_seconds,
         )
     except (OperationalError, urllib3.exceptions.HTTPError) as error:
         raise WarehouseError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from wakeline.activation.esp.message import to_bytes
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater
 from wakeline.clock import Clock
+from wakeline.durable import sync
 
 #: A mail's key names its file; hex cannot lead out of the folder.
 KEY = re.compile(r"[0-9a-f]{1,128}")
@@ -55,7 +56,7 @@ class OutboxEsp:
                 pass  # Another thread or process was first; its mail stays.
             finally:
                 draft.unlink()
-        _sync_folder(self._folder)
+        sync(self._folder)  # The new name as well: a mail answered as accepted must survive a power cut.
 
     def _write_draft(self, key: str, content: bytes) -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{key}.", suffix=".draft", dir=self._folder)
@@ -69,12 +70,3 @@ class OutboxEsp:
             draft.unlink()
             raise
         return draft
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name as durable as the file: a mail answered as accepted must survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
