@@ -1,4 +1,7 @@
-"""Six things go wrong in a running stack, one after the other: each is told once, and its end once. No news else."""
+"""Six things go wrong in a running stack, one after the other: each is told once, and its end once. No news else.
+
+Their order spares waiting: what would hide behind the one before, which needs time to leave the window, comes later.
+"""
 
 import os
 import shutil
@@ -147,6 +150,16 @@ def test_a_quiet_night_is_no_news(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("shopping")
+def test_a_provider_that_is_slow(scene: Scene) -> None:
+    def answer_after(seconds: float) -> None:
+        scene.provider.delay_seconds = seconds
+
+    said = scene.told("latency_within_sla", lambda: answer_after(SLOW_SECONDS), lambda: answer_after(0))
+    assert "p95" in said
+    assert scene.provider.mails > 0
+
+
+@pytest.mark.usefixtures("shopping")
 def test_a_collector_that_is_stopped(scene: Scene) -> None:
     said = scene.told(
         "collector/down",
@@ -164,6 +177,18 @@ def test_a_lane_that_is_killed(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("shopping")
+def test_a_quarantine_that_fills(scene: Scene) -> None:
+    broken = [{name: value for name, value in one.items() if name != "event"} for one in scene.shoppers.views(1_000)]
+
+    said = scene.told(
+        "quarantine_within_limit",
+        lambda: [scene.shoppers.post(broken[first : first + 100]) for first in range(0, 1_000, 100)],
+        lambda: None,  # The window moves on.
+    )
+    assert "are in quarantine" in said
+
+
+@pytest.mark.usefixtures("shopping")
 def test_a_model_that_is_broken(scene: Scene) -> None:
     model = scene.project / "dbt_project" / "models" / "marts" / "products.sql"
     sound = model.read_text(encoding="utf-8")
@@ -177,28 +202,6 @@ def test_a_model_that_is_broken(scene: Scene) -> None:
         "run/batch_models", lambda: build(sound.replace("product_states", "no_such_model")), lambda: build(sound)
     )
     assert "no_such_model" in said
-
-
-@pytest.mark.usefixtures("shopping")
-def test_a_quarantine_that_fills(scene: Scene) -> None:
-    broken = [{name: value for name, value in one.items() if name != "event"} for one in scene.shoppers.views(1_000)]
-
-    said = scene.told(
-        "quarantine_within_limit",
-        lambda: [scene.shoppers.post(broken[first : first + 100]) for first in range(0, 1_000, 100)],
-        lambda: None,  # The window moves on.
-    )
-    assert "are in quarantine" in said
-
-
-@pytest.mark.usefixtures("shopping")
-def test_a_provider_that_is_slow(scene: Scene) -> None:
-    def answer_after(seconds: float) -> None:
-        scene.provider.delay_seconds = seconds
-
-    said = scene.told("latency_within_sla", lambda: answer_after(SLOW_SECONDS), lambda: answer_after(0))
-    assert "p95" in said
-    assert scene.provider.mails > 0
 
 
 @pytest.mark.usefixtures("shopping")
