@@ -18,7 +18,7 @@ from wakeline.play.collector_client import CollectorClient
 _TICK_SECONDS = 0.5
 _EVENTS_PER_TICK = 10
 #: Every so many ticks somebody new orders something.
-_TICKS_PER_ORDER = 6
+_TICKS_PER_ORDER = 2
 
 
 class Provider(ThreadingHTTPServer):
