@@ -63,6 +63,8 @@ class Shoppers:
 
     stack: RunningStack
     share: float = 1.0
+    #: So many views more at each tick lack their event, and end in quarantine.
+    broken: int = 0
     lost: int = 0
     _numbers: Iterator[int] = field(default_factory=count, init=False)
     _done: threading.Event = field(default_factory=threading.Event, init=False)
@@ -78,11 +80,6 @@ class Shoppers:
             self._done.set()
             thread.join()
 
-    def post(self, messages: list[dict[str, Any]]) -> bool:
-        """Whether the collector took the messages."""
-        with self._client() as client:
-            return self._post(client, messages)
-
     def views(self, number: int) -> list[dict[str, Any]]:
         """So many views of products by one visitor."""
         visitor = {"anonymousId": f"visitor-{next(self._numbers)}"}
@@ -93,6 +90,7 @@ class Shoppers:
         with self._client() as client:
             for tick in count():
                 messages = self.views(round(_EVENTS_PER_TICK * self.share))
+                messages += [{**one, "event": ""} for one in self.views(self.broken)]
                 if tick % _TICKS_PER_ORDER == 0:
                     messages += self._order()
                 if not self._post(client, messages):
