@@ -103,8 +103,9 @@ def scheduled_at_ms(order: str) -> int:
 
 
 def new_people(events: int) -> int:
-    """How many people the first so many events of a load make known, at most."""
-    return events // len(VISIT) // 2 + 1
+    """How many people the first so many events of a load make known."""
+    visits = -(-events // len(VISIT))
+    return -(-visits // 2)
 
 
 def _what(place: int, is_new: bool, order: str) -> str:

@@ -90,10 +90,16 @@ def test_every_buyer_was_identified_with_an_address_before() -> None:
             known.add(event["userId"])
         elif event.get("event") == "Order Completed":
             buyers.append(event["userId"])
-    assert first_people < len(known) <= new_people(60_000)
+    assert first_people < len(known) == new_people(60_000)
     before = {identified(number, 0)["userId"] for number in range(first_people)}
     assert set(buyers) <= known | before
     assert before <= {traffic.event(index, 0)["userId"] for index in range(60_000)}
+
+
+@pytest.mark.parametrize("events", [1, 20, 21, 40, 41, 2_000, 2_021])
+def test_the_next_load_counts_nobody_as_known_who_was_not_made_known(events: int) -> None:
+    traffic = Traffic("bench-x", 1_000, 100)
+    assert new_people(events) == sum(traffic.event(index, index)["type"] == "identify" for index in range(events))
 
 
 def test_a_visit_is_long_enough_for_a_step_to_have_all_kinds_of_events() -> None:
