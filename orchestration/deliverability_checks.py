@@ -52,7 +52,7 @@ def verdicts(ledger: Ledger) -> dict[str, tuple[Verdict, Counts]]:
 
 
 def evaluation(campaign: str, verdict: Verdict, counts: Counts) -> dg.AssetCheckEvaluation:
-    """The same as the sensor reports it, without a run."""
+    """The same as the sensor reports it."""
     return dg.AssetCheckEvaluation(
         check_name=CHECK, asset_key=campaign_key(campaign), passed=verdict.passed, **_said(verdict, counts)
     )

@@ -35,7 +35,7 @@ def pauses() -> dict[str, str]:
 
 
 def pause_evaluation(found: dict[str, str]) -> dg.AssetCheckEvaluation:
-    """The same as the sensor reports it, without a run."""
+    """The same as the sensor reports it."""
     return dg.AssetCheckEvaluation(
         check_name=PAUSE_CHECK,
         asset_key=EVENT_STREAM,

@@ -31,7 +31,8 @@ STREAMED_MODELS = (
 class Reporter:
     """The reports of one run: filled by the lane's loop, sent from a thread of its own.
 
-    `read_until_ms` says until when all that was appended has been read.
+    `read_until_ms` says until when all that was appended has been read. `leads` says whether the run's lane is the
+    first: the others report observations, as a check shows as evaluated only while one run materializes its asset.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Reporter:
         settings: LaneSettings,
         clock: Clock,
         read_until_ms: Callable[[], int],
-        log_event: Callable[[dg.AssetMaterialization], None],
+        log_event: Callable[[dg.AssetMaterialization | dg.AssetObservation], None],
+        leads: bool,
     ) -> None:
         self._clock = clock
         self._read_until_ms = read_until_ms
         self._log_event = log_event
+        self._leads = leads
         self._figures = ReportBuffer(clock, settings.report_seconds)
         self._states = ReportBuffer(clock, settings.states_report_seconds)
         self._whole = ReportBuffer(clock)
@@ -60,7 +63,7 @@ class Reporter:
     def report(self, everything: bool = False) -> None:
         """Tell Dagster what is due, or everything."""
         for event in self._events(everything):
-            self._log_event(event)
+            self._log_event(event if self._leads else dg.AssetObservation(event.asset_key, metadata=event.metadata))
 
     def _events(self, everything: bool) -> Iterator[dg.AssetMaterialization]:
         lag_seconds = max(0, self._clock() - self._read_until_ms()) / 1000

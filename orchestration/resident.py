@@ -39,7 +39,8 @@ def process_lane(context: dg.OpExecutionContext) -> None:
         open_micro_batches(settings(), system_clock, EspMetrics().answered) as batches,
     ):
         warnings, metrics = Warnings(context.log.warning, system_clock), LaneMetrics(lane, system_clock)
-        reporter = Reporter(settings().lane, system_clock, lambda: batches.read_until_ms, context.log_event)
+        read_until = lambda: batches.read_until_ms  # noqa: E731
+        reporter = Reporter(settings().lane, system_clock, read_until, context.log_event, leads=lane == FIRST_LANE)
         resident = Resident(
             lane=lane,
             holder=context.run_id,
@@ -67,7 +68,7 @@ def _reporting(context: dg.OpExecutionContext, reporter: Reporter, batches: Micr
     done = threading.Event()
 
     def loop() -> None:
-        for event in deployed_views(live_models()):
+        for event in deployed_views(live_models()) if lane == FIRST_LANE else ():
             context.log_event(event)
         with mirroring(Warnings(context.log.warning, system_clock)) as copy_sends:
             while not done.wait(min(_UPKEEP_SECONDS, settings().lane.report_seconds)):

@@ -24,7 +24,8 @@ _ABOUT = {
     judging.SENDS: "The campaign sends something now and then: max_silence_hours in its campaign.yml.",
     judging.FRESH: "The model is as new as the meta of its YAML says.",
 }
-_ASSETS = {
+#: Check -> the asset that it is about, where there is one for all.
+ASSETS = {
     judging.HEARTBEAT_ARRIVES: EVENT_STREAM,
     judging.LAG: EVENT_STREAM,
     judging.VOLUME: EVENT_STREAM,
@@ -59,12 +60,12 @@ def key_of(judgement: Judgement) -> dg.AssetCheckKey:
     """The check that a judgement is about."""
     if judgement.check == judging.SENDS:
         return dg.AssetCheckKey(campaign_key(judgement.subject), judgement.check)
-    asset = _ASSETS.get(judgement.check) or dg.AssetKey(judgement.subject)
+    asset = ASSETS.get(judgement.check) or dg.AssetKey(judgement.subject)
     return dg.AssetCheckKey(asset, judgement.check)
 
 
 def evaluation(judgement: Judgement) -> dg.AssetCheckEvaluation:
-    """A judgement as the sensor reports it, without a run."""
+    """A judgement as the sensor reports it."""
     key = key_of(judgement)
     return dg.AssetCheckEvaluation(check_name=key.name, asset_key=key.asset_key, **_said(judgement))
 
@@ -82,7 +83,7 @@ def _models() -> Sequence[ShortModel]:
 def _specs() -> list[dg.AssetCheckSpec]:
     silent = [name for name, one in campaigns().items() if one.max_silence_hours]
     return [
-        *(_spec(check, asset) for check, asset in _ASSETS.items()),
+        *(_spec(check, asset) for check, asset in ASSETS.items()),
         *(_spec(judging.SENDS, campaign_key(name)) for name in silent),
         *(_spec(judging.FRESH, dg.AssetKey(model.name)) for model in _models()),
     ]

@@ -23,19 +23,20 @@ def stream_can_be_read() -> dg.AssetCheckResult:
     try:
         facts = check_stream(stream, lane_store())
     except StreamError as error:
-        return dg.AssetCheckResult(passed=False, metadata={"error": str(error)})
+        return dg.AssetCheckResult(passed=False, description=str(error))
     finally:
         stream.close()
     return dg.AssetCheckResult(passed=True, metadata=facts_metadata(facts))
 
 
 def evaluation(error: str, facts: Facts | None) -> dg.AssetCheckEvaluation:
-    """The same as the sensor reports it, without a run."""
+    """The same as the sensor reports it."""
     return dg.AssetCheckEvaluation(
         check_name=CHECK,
         asset_key=EVENT_STREAM,
         passed=not error,
-        metadata={"error": error} if facts is None else facts_metadata(facts),
+        description=error or None,
+        metadata={} if facts is None else facts_metadata(facts),
     )
 
 

@@ -1,12 +1,14 @@
 """Pauses a campaign by itself when too many of its mails bounce or are marked as spam."""
 
+import time
+
 import dagster as dg
 
+from orchestration.check_reports import report_checks
 from orchestration.configuration import settings
-from orchestration.deliverability_checks import CHECK, WATCH, evaluation, verdicts
-from orchestration.streaming import campaign_key
+from orchestration.deliverability_checks import WATCH, evaluation, verdicts
 from wakeline.activation.control import Control, open_control
-from wakeline.activation.watch import Counts, Verdict
+from wakeline.activation.watch import Verdict
 from wakeline.clock import system_clock
 from wakeline.errors import WakelineError
 
@@ -27,24 +29,15 @@ def deliverability_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 def _look(instance: dg.DagsterInstance) -> str:
     with open_control(settings(), system_clock) as control:
-        said = [_act(instance, control, name, *found) for name, found in verdicts(control.ledger).items()]
+        found = verdicts(control.ledger)
+        said = [_act(control, name, verdict) for name, (verdict, _) in found.items()]
+    report_checks(instance, (evaluation(name, *one) for name, one in found.items()), time.time())
     return " ".join(filter(None, said)) or "The mails of every campaign arrive."
 
 
-def _act(instance: dg.DagsterInstance, control: Control, campaign: str, verdict: Verdict, counts: Counts) -> str:
+def _act(control: Control, campaign: str, verdict: Verdict) -> str:
     """Pause first: whoever is told must find it paused."""
-    if not verdict.passed:
-        control.pause(campaign, WATCH, verdict.reason)
-    if _passed_last(instance, campaign) != verdict.passed:  # A report is worth an event only when something changes.
-        instance.report_runless_asset_event(evaluation(campaign, verdict, counts))
-    return "" if verdict.passed else f"{campaign} is paused: {verdict.reason}."
-
-
-def _passed_last(instance: dg.DagsterInstance, campaign: str) -> bool | None:
-    """What was said of the campaign last, by this process or an earlier one; None when nothing was."""
-    key = dg.AssetCheckKey(campaign_key(campaign), CHECK)
-    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-    if record is None or record.event is None or record.event.dagster_event is None:
-        return None
-    found = record.event.dagster_event.event_specific_data
-    return found.passed if isinstance(found, dg.AssetCheckEvaluation) else None
+    if verdict.passed:
+        return ""
+    control.pause(campaign, WATCH, verdict.reason)
+    return f"{campaign} is paused: {verdict.reason}."

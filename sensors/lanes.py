@@ -1,21 +1,22 @@
 """Keeps one resident run per lane alive."""
 
+import time
 from functools import cache
 
 import dagster as dg
 
+from orchestration.check_reports import report_checks, text
 from orchestration.configuration import lane_store, settings
 from orchestration.lane_checks import pause_evaluation, pauses
 from orchestration.resident import LANE_TAG, resident_lane
 from orchestration.stream_checks import evaluation
-from orchestration.streaming import EVENT_STREAM
 from wakeline.clock import system_clock
 from wakeline.errors import LedgerError, StreamError
 from wakeline.pipeline.lanes import FIRST_LANE
 from wakeline.pipeline.stream_check import check_stream
 from wakeline.pipeline.supervision import Run, Verdict, supervise
 from wakeline.streams.factory import open_stream
-from wakeline.streams.protocol import EventStream, Facts
+from wakeline.streams.protocol import EventStream
 
 _IN_PROGRESS = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -24,10 +25,6 @@ _IN_PROGRESS = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-#: What was reported last of the stream: a report is worth an event only when something changes.
-_reported: dict[dg.AssetKey, str] = {}
-#: The same of pauses; None: nothing was reported yet.
-_reported_pauses: list[dict[str, str] | None] = [None]
 
 
 @cache
@@ -52,7 +49,7 @@ def lane_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    _report_pauses(context.instance)
+    _report(context.instance, pause_evaluation(pauses()))
     _check_stream(context.instance)
     runs = _runs(context.instance)
     verdicts = {lane: _verdict(lane, runs.pop(lane, [])) for lane in lane_store().names()}
@@ -68,26 +65,17 @@ def _supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _check_stream(instance: dg.DagsterInstance) -> None:
-    """Fails the tick when the stream cannot be read, and says so in an asset check whenever that changes."""
+    """Fails the tick when the stream cannot be read, and says so in an asset check."""
     try:
         facts = check_stream(_stream(), lane_store())
     except StreamError as error:
-        _report(instance, str(error), None)
+        _report(instance, evaluation(str(error), None))
         raise
-    _report(instance, "", facts)
+    _report(instance, evaluation("", facts))
 
 
-def _report_pauses(instance: dg.DagsterInstance) -> None:
-    found = pauses()
-    if _reported_pauses[0] != found:
-        instance.report_runless_asset_event(pause_evaluation(found))
-        _reported_pauses[0] = found
-
-
-def _report(instance: dg.DagsterInstance, error: str, facts: Facts | None) -> None:
-    if _reported.get(EVENT_STREAM) != error:
-        instance.report_runless_asset_event(evaluation(error, facts))
-        _reported[EVENT_STREAM] = error
+def _report(instance: dg.DagsterInstance, found: dg.AssetCheckEvaluation) -> None:
+    report_checks(instance, [found], time.time(), compare=text)
 
 
 def _verdict(lane: str, runs: list[Run]) -> Verdict:

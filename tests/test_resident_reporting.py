@@ -29,7 +29,7 @@ class Told:
     def __init__(self, clock: Hand) -> None:
         self.clock = clock
         self.events: list[dg.AssetMaterialization] = []
-        self.reporter = Reporter(SETTINGS, clock, lambda: NOW_MS, self.events.append)
+        self.reporter = Reporter(SETTINGS, clock, lambda: NOW_MS, self.events.append, leads=True)
 
     def batch(self, rows: int = 1, sends: int = 1) -> None:
         row = LandingRow(0, 1, NOW_MS, NOW_MS, "shop", b"", occurred_at_ms=NOW_MS)

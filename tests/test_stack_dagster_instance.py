@@ -116,3 +116,8 @@ def command_lines() -> list[str]:
 
 def readable_by_all(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+
+
+def test_a_project_folder_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dagster\.yaml is missing: project_dir must name the folder of Wakeline"):
+        write_instance(tmp_path, tmp_path, DagsterSettings())

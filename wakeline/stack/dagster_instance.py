@@ -20,9 +20,13 @@ _CONNECT_SECONDS = 5
 
 
 def write_instance(project_dir: Path, home: Path, settings: DagsterSettings) -> None:
-    """Write dagster.yaml of an instance. Raises ConfigError when the project's own contradicts the settings."""
+    """Write dagster.yaml of an instance. Raises ConfigError when the project has none, or one that contradicts."""
     source = project_dir / "dagster.yaml"
-    text = source.read_text(encoding="utf-8")
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        said = f"{source} is missing: project_dir must name the folder of Wakeline with dbt_project/ and campaigns/."
+        raise ConfigError(said) from error
     if settings.storage_url:
         if "storage" in (yaml.safe_load(text) or {}):
             raise ConfigError(f"{source} has a storage, and dagster.storage_url names another; remove one of them.")
