@@ -1,7 +1,7 @@
 """What the contract of event streams needs of each kind: a stream of its own for a test, and what happens to it."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -109,6 +109,22 @@ def pieces(stream: EventStream, starts: Mapping[int, int], max_rows: int, max_by
         found = _something(partial(stream.read, position, max_rows, max_bytes, 0.05))
         position = after(position, found)
         yield found
+
+
+def read_until_all_come(stream: EventStream, starts: Mapping[int, int], partitions: Set[int]) -> list[Record]:
+    """A few records, read until one read gives some of each of these partitions: the client then has got all of them.
+
+    A partition's first records may come some 50 ms after another's, of which thousands are read by then.
+    """
+    records: list[Record] = []
+
+    def come_all() -> bool:
+        found = stream.read(after(starts, records), len(starts), ALL_BYTES)
+        records.extend(found)
+        return partitions <= {record.partition for record in found}
+
+    await_that(f"one read gives some of each partition of {partitions}", come_all, PATIENCE_SECONDS)
+    return records
 
 
 def in_threads(calls: Iterable[Callable[[], None]]) -> None:
