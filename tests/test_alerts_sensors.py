@@ -207,6 +207,29 @@ def test_a_failed_run_that_was_deleted_is_no_recovery(watch: Watch) -> None:
     assert watch.told("alert_runs") == []
 
 
+def begin(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    return create_run_for_test(instance, job_name="marts_job")
+
+
+def test_of_two_runs_at_once_the_one_that_ends_last_decides(watch: Watch) -> None:
+    instance = watch.instance
+    older, younger = begin(instance), begin(instance)
+    succeed(instance, younger)
+    assert watch.told("alert_runs") == []
+    instance.report_run_failed(older, "The disk is full.")
+    assert watch.told("alert_runs") == ["[error] run/marts_job"]
+    assert f"https://dagster.example.com/runs/{older.run_id}" in watch.body()
+    older, younger = begin(instance), begin(instance)
+    instance.report_run_failed(younger, "The disk is full.")
+    assert watch.told("alert_runs") == []
+    succeed(instance, older)
+    assert watch.told("alert_runs") == ["Recovered: run/marts_job"]
+
+
+def succeed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id)
+
+
 def test_a_run_that_failed_by_its_check_is_told_as_the_check(watch: Watch) -> None:
     class FailedChecksError(Exception):
         """As dbt ends when a test fails."""

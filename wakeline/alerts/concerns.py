@@ -41,7 +41,7 @@ CONCERNS: tuple[Concern, ...] = (
         "runs",
         "run/",
         "Failed runs",
-        "The last run of a job failed; it is over when the job next succeeds.",
+        "Of the runs of a job the last to end failed; it is over when the job next succeeds.",
         # A failed check of the same run must be seen first: it is the better message.
         open_after_seconds=20,
         close_after_seconds=0,
