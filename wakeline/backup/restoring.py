@@ -121,7 +121,7 @@ class Restore:
         self.progress.say("warehouse")
         folder = backups_dir(settings.data_dir.resolve() / "warehouse")
         shutil.copytree(self.source / WAREHOUSE, folder)
-        with serving(settings, self.settings_file, self.sleep):
+        with serving(settings, self.settings_file, self.clock, self.sleep):
             client = connect(settings.warehouse, database="default")
             WarehouseBackups(client, manifest.database, folder, self.sleep).restore(CHANGES, BASE)
             client.close()
