@@ -27,7 +27,7 @@ def build_overview(book: Book, now_ms: int) -> dict[str, Any]:
         "waiting": [_alert(alert, now_ms) for alert in found if alert.is_pending],
         "recent": [_message(row) for row in book.store.messages(_RECENT)],
         "channels": [_channel(name, states.get(name), now_ms) for name in sorted({*book.channels, *states})],
-        "silences": [_silence(one) for one in book.store.silences(now_ms)],
+        "silences": [described_silence(one) for one in book.store.silences(now_ms)],
     }
 
 
@@ -93,7 +93,8 @@ def _channel(name: str, state: ChannelState | None, now_ms: int) -> dict[str, An
     }
 
 
-def _silence(one: Silence) -> dict[str, Any]:
+def described_silence(one: Silence) -> dict[str, Any]:
+    """A silence as JSON has it."""
     return {
         "silence": one.silence_id,
         "concern": one.concern or "all",
