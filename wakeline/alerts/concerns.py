@@ -146,5 +146,5 @@ CONCERNS: tuple[Concern, ...] = (
 BY_NAME = {concern.name: concern for concern in CONCERNS}
 #: The concern whose sensor also delivers what waits in the outbox.
 DELIVERY = BY_NAME["channel"]
-#: The concern that all the others look.
+#: The concern whether all the others look.
 OF_LOOKS = BY_NAME["looks"]
