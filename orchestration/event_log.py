@@ -34,8 +34,9 @@ def old_runs(instance: dg.DagsterInstance, before: datetime, job_name: str | Non
 
 def latest_of_assets(instance: dg.DagsterInstance) -> set[str]:
     """The run that each asset was last materialized by: without it the asset would seem never to have been."""
-    records = instance.get_asset_records()
-    return {one.asset_entry.last_run_id for one in records if one.asset_entry.last_run_id}
+    # Not `last_run_id`: that is of the last run which was to materialize it, and may have failed before it did.
+    made = [record.asset_entry.last_materialization for record in instance.get_asset_records()]
+    return {one.run_id for one in made if one is not None and one.run_id}
 
 
 def delete_runs(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> None:

@@ -297,6 +297,11 @@ def test_a_test_message_goes_through_every_channel_and_says_what_came_of_it(
     assert "chat: the channel took it\npager: " in result.output
     assert listener.titles() == ["Test of Wakeline's alerts"]
     assert invoke("test-alert", "chat").exit_code == 0
+    scripted = invoke("test-alert", "--json")
+    assert scripted.exit_code == 1
+    [chat, pager] = json.loads(scripted.output)
+    assert chat == {"channel": "chat", "taken": True, "error": None}
+    assert (pager["channel"], pager["taken"], bool(pager["error"])) == ("pager", False, True)
     assert "known are chat, pager" in str(invoke("test-alert", "mail").exception)
 
 
@@ -311,6 +316,25 @@ def test_a_silence_is_begun_shown_and_ended(configure: Configure) -> None:
         assert book.take(BY_NAME["lanes"], Look((problem("lane/0", open_after_seconds=0),)), system_clock()) == ()
     assert invoke("unsilence", "1").output == "Silence 1 is ended.\n"
     assert invoke("unsilence", "--all").output == "0 ended.\n"
+
+
+def test_silences_are_told_to_scripts_and_are_in_the_audit(configure: Configure) -> None:
+    configure("")
+    asked = ("--key", "lane/*", "--reason", "deploy", "--by", "ann", "--json")
+    silence = json.loads(invoke("silence", "--for", "2h", *asked).output)
+    assert [silence] == json.loads(invoke("alerts", "--json").output)["silences"]
+    assert json.loads(invoke("unsilence", "1", "--by", "bob", "--json").output) == {"ended": 1}
+    assert json.loads(invoke("unsilence", "--all", "--by", "bob", "--json").output) == {"ended": 0}
+    assert isinstance(invoke("unsilence", "7", "--by", "cy").exception, ConfigError)
+    [failed, none, ended, begun] = json.loads(invoke("audit", "--json").output)
+    assert (begun["operation"], begun["done_by"], begun["state"]) == ("silence", "ann", "done")
+    assert begun["config"] == {"for_seconds": 7200, "concern": "", "key": "lane/*", "reason": "deploy"}
+    assert begun["result"] == {"silence": 1, "until": silence["until"]}
+    assert [(one["done_by"], one["config"], one["state"], one["result"]) for one in (ended, none, failed)] == [
+        ("bob", {"silence": 1}, "done", {"ended": 1}),
+        ("bob", {"silence": "all"}, "done", {"ended": 0}),
+        ("cy", {"silence": 7}, "failed", {}),
+    ]
 
 
 @pytest.mark.parametrize(

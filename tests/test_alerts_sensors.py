@@ -21,6 +21,7 @@ from support.warehouse import no_warnings
 from wakeline.alerts.book import Book
 from wakeline.alerts.checks import CHECKS
 from wakeline.alerts.concerns import CONCERNS
+from wakeline.alerts.problem import Look
 from wakeline.clock import system_clock
 from wakeline.errors import LedgerError
 from wakeline.pipeline.lanes import LaneState
@@ -205,6 +206,29 @@ def test_a_failed_run_that_was_deleted_is_no_recovery(watch: Watch) -> None:
     assert watch.told("alert_runs") == ["[error] run/marts_job"]
     watch.instance.delete_run(run_id)
     assert watch.told("alert_runs") == []
+
+
+def begin(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    return create_run_for_test(instance, job_name="marts_job")
+
+
+def test_of_two_runs_at_once_the_one_that_ends_last_decides(watch: Watch) -> None:
+    instance = watch.instance
+    older, younger = begin(instance), begin(instance)
+    succeed(instance, younger)
+    assert watch.told("alert_runs") == []
+    instance.report_run_failed(older, "The disk is full.")
+    assert watch.told("alert_runs") == ["[error] run/marts_job"]
+    assert f"https://dagster.example.com/runs/{older.run_id}" in watch.body()
+    older, younger = begin(instance), begin(instance)
+    instance.report_run_failed(younger, "The disk is full.")
+    assert watch.told("alert_runs") == []
+    succeed(instance, older)
+    assert watch.told("alert_runs") == ["Recovered: run/marts_job"]
+
+
+def succeed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id)
 
 
 def test_a_run_that_failed_by_its_check_is_told_as_the_check(watch: Watch) -> None:
@@ -509,8 +533,29 @@ def test_the_delivery_sensor_delivers_and_says_what_a_channel_answered(watch: Wa
     assert [message.title for message in channel.taken] == ["[info] pause/abandoned_cart"]
 
 
+def test_that_a_sensor_was_turned_off_is_told_until_it_looks_again(watch: Watch) -> None:
+    def deliver(but: str = "") -> None:
+        """A tick of the delivery, when all the others but one have looked."""
+        for one in CONCERNS:
+            if one.name not in ("looks", but):
+                build.book().take(one, Look(), watch.clock())
+        watch.tick("alert_delivery", 10)
+
+    watch.tick("alert_lanes")
+    for _ in range(30):
+        deliver(but="lanes")
+    [told] = build.book().store.messages(9)
+    assert told["title"] == "[warning] look/lanes"
+    assert watch.body().startswith("The concern lanes has not looked since ")
+    assert "https://dagster.example.com/locations/wakeline/sensors/alert_lanes" in watch.body()
+    watch.tick("alert_lanes")
+    for _ in range(4):
+        deliver()
+    assert build.book().store.messages(1)[0]["title"] == "Recovered: look/lanes"
+
+
 def test_every_concern_has_a_sensor_that_is_on() -> None:
     sensors = build.build_alert_sensors()
-    assert [sensor.name for sensor in sensors] == [concern.sensor for concern in CONCERNS]
+    assert [sensor.name for sensor in sensors] == list(dict.fromkeys(concern.sensor for concern in CONCERNS))
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in sensors)
     assert all(sensor.description for sensor in sensors)

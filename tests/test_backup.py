@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from support.clocks import DAY_MS, MINUTE_MS, NOW_MS, Hand
 from support.sending import LANE, LEASE_MS, Book, intended
 
@@ -20,10 +20,12 @@ from wakeline.backup.manifest import FORMAT, NAME, Manifest, check_files, files_
 from wakeline.backup.restoring import Restore
 from wakeline.backup.sqlite import Pinned
 from wakeline.cli import cli
+from wakeline.clock import to_iso
 from wakeline.engines import open_postgres, open_sqlite
 from wakeline.errors import BackupError, LedgerError
+from wakeline.replay.audit import open_audit
 from wakeline.replay.standstill import Leases
-from wakeline.settings import ArchiveSettings, LedgerSettings, Settings, read_settings, with_secrets
+from wakeline.settings import CONFIG_VARIABLE, ArchiveSettings, LedgerSettings, Settings, read_settings, with_secrets
 from wakeline.streams.factory import open_stream
 
 if TYPE_CHECKING:
@@ -194,7 +196,7 @@ def test_a_damaged_manifest_is_one_sentence(backup: Path) -> None:
 
 
 def restore(backup: Path, settings: Settings, stopped_at_ms: int | None = None, now_ms: int = NOW_MS + 10) -> Manifest:
-    return Restore(settings, None, backup, stopped_at_ms, lambda: now_ms, SILENT).run()
+    return Restore(settings, None, backup, stopped_at_ms, "bob", lambda: now_ms, SILENT).run()
 
 
 def settings_for(folder: Path, **sections: Any) -> Settings:
@@ -330,6 +332,43 @@ def test_a_restore_of_a_backup_that_was_made_after_a_restore_holds_what_occurred
     engine.dispose()
 
 
+def wakeline(settings_file: Path, *arguments: str) -> Result:
+    """What somebody at a terminal sees."""
+    return CliRunner(env={CONFIG_VARIABLE: str(settings_file)}).invoke(cli, arguments)
+
+
+def audit_of(settings_file: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(wakeline(settings_file, "audit", "--json").stdout)
+    return entries
+
+
+def test_a_backup_and_its_restore_are_in_the_audit_of_the_restored_ledger(deployment: Settings, tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.toml" for name in ("one", "two")}
+    for name, file in files.items():
+        file.write_text(f'data_dir = "{name}"\n[warehouse]\nembedded = false\n', encoding="utf-8")
+    command = ("backup", str(tmp_path / "backup"), "--while-held", "echo secret", "--by", "ann", "--json")
+    made = json.loads(wakeline(files["one"], *command).stdout)
+    assert wakeline(files["one"], *command).exit_code == 1
+    facts = {
+        "files": len(made["files"]),
+        "bytes": sum(one["bytes"] for one in made["files"]),
+        "state_of": to_iso(made["held_at_ms"]),
+    }
+    [failed, done] = audit_of(files["one"])
+    assert (failed["state"], failed["error"]) == (
+        "failed",
+        f"{tmp_path / 'backup'} is there already; name a folder that is not.",
+    )
+    assert (done["operation"], done["done_by"], done["state"], done["result"]) == ("backup", "ann", "done", facts)
+    assert done["config"] == {"target": str(tmp_path / "backup"), "while_held": "echo"}
+
+    assert wakeline(files["two"], "restore", str(tmp_path / "backup"), "--by", "bob").exit_code == 0
+    [restored, begun] = audit_of(files["two"])
+    assert (restored["operation"], restored["done_by"], restored["state"]) == ("restore", "bob", "done")
+    assert (restored["config"], restored["result"]) == ({"source": str(tmp_path / "backup"), "stopped_at": ""}, facts)
+    assert (begun["operation"], begun["state"]) == ("backup", "started"), "At that moment it was under way."
+
+
 def test_a_command_runs_while_the_lanes_stand_still_and_its_failure_is_the_backups(
     deployment: Settings, tmp_path: Path
 ) -> None:
@@ -386,6 +425,11 @@ def test_a_ledger_on_postgres_must_not_be_older_than_the_backup(
     lease = book.hold("run-2", NOW_MS + 10)
     with pytest.raises(BackupError, match="A lane of the ledger is at work"):
         restore(tmp_path / "backup", settings_for(tmp_path / "three", ledger=ledger))
+    entries = open_audit(engine).latest(9)
+    assert sorted((one.operation, one.done_by, one.state) for one in entries) == [
+        ("restore", "bob", "done"),
+        ("restore", "bob", "failed"),
+    ]
     book.lanes.correct_offsets(lease, {0: 3})
     book.lanes.release(lease)
     Backup(settings, None, tmp_path / "later", lambda: NOW_MS, SILENT).make()

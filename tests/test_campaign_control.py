@@ -159,3 +159,14 @@ def test_a_pause_and_a_resume_are_in_the_audit(settings: Settings) -> None:
     ]
     assert entries[1]["result"] == {"was_paused": True}
     assert entries[2]["config"] == {"campaign": "order_confirmation", "reason": "wrong price"}
+
+
+def test_a_pause_and_a_resume_are_told_to_scripts(settings: Settings) -> None:
+    paused = json.loads(run("pause", "order_confirmation", "--reason", "wrong price", "--by", "ann", "--json").output)
+    assert paused.items() <= listed(settings)["order_confirmation"].items()
+    assert (paused["paused_by"], paused["pause_reason"]) == ("ann", "wrong price")
+    again = run("pause", "order_confirmation", "--reason", "another", "--by", "bob", "--json")
+    assert json.loads(again.output) == paused, "It stays paused with its first reason."
+    for was_paused in (True, False):
+        resumed = run("resume", "order_confirmation", "--json")
+        assert json.loads(resumed.output) == {"campaign": "order_confirmation", "was_paused": was_paused}

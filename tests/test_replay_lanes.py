@@ -63,6 +63,19 @@ def test_a_lane_is_paused_and_resumed_and_shown(book: Book) -> None:
     ]
 
 
+def test_what_is_done_to_lanes_is_told_to_scripts(book: Book) -> None:
+    paused = json.loads(run("pause-lane", "0", "--reason", "an upgrade", "--by", "ann", "--json").output)
+    assert paused.items() <= lane().items()
+    assert (paused["lane"], paused["paused_by"], paused["pause_reason"]) == ("0", "ann", "an upgrade")
+    for was_paused in (True, False):
+        assert json.loads(run("resume-lane", "0", "--json").output) == {"lane": "0", "was_paused": was_paused}
+    run("pause-lane", "0", "--reason", "an upgrade")
+    drained = json.loads(run("drain", "--json").output)
+    [entry] = open_audit(book.engine).latest(1)
+    assert drained == entry.result
+    assert set(drained) == {"processed_until"}
+
+
 def test_who_is_at_work_and_how_far_is_shown(book: Book) -> None:
     lease = book.hold("run-1", now_ms=NOW_MS * 2)  # The clock of the command is the machine's.
     book.lanes.commit(lease, {0: (0, 5), 3: (7, 9)}, NOW_MS, NOW_MS * 2, read_until_ms=NOW_MS)

@@ -90,6 +90,31 @@ def test_old_runs_go_with_all_they_left_and_the_latest_of_an_asset_stays(
     assert instance.get_latest_materialization_event(dg.AssetKey("landing")) is not None
 
 
+def test_the_run_that_made_an_asset_stays_though_a_later_one_failed_to_make_it(
+    instance: dg.DagsterInstance, simulation: Simulation
+) -> None:
+    @dg.asset
+    def report(context: dg.AssetExecutionContext) -> None:
+        if context.run.tags.get("broken"):
+            raise ValueError("the disk is full")
+
+    job = dg.define_asset_job("reports", dg.AssetSelection.assets(report), executor_def=dg.in_process_executor)
+    reports = dg.Definitions(assets=[report], jobs=[job]).resolve_job_def("reports")
+
+    def run(**tags: str) -> str:
+        simulation.now_ms += HOUR_MS
+        with simulation.in_force():
+            return reports.execute_in_process(instance=instance, tags=tags, raise_on_error=False).run_id
+
+    made = run()
+    run(broken="yes")
+    simulation.now_ms += 3 * DAY_MS
+    found = clean(instance, simulation)
+    assert (found["runs"], found["runs_left"]) == (1, 1)
+    assert [one.run_id for one in instance.get_runs()] == [made]
+    assert instance.get_latest_materialization_event(dg.AssetKey("report")) is not None
+
+
 def files_of(instance: dg.DagsterInstance) -> list[str]:
     return [str(path) for path in Path(instance.root_directory).rglob("*")]
 

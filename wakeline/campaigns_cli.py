@@ -1,13 +1,10 @@
 """`wakeline campaigns`, `wakeline pause` and `wakeline resume`."""
 
-import getpass
-
 import click
 
+from wakeline.by_hand import by_option, doer, json_option, tell
 from wakeline.clock import system_clock, to_iso
 from wakeline.settings import load_settings
-
-_by = click.option("--by", metavar="NAME", help="Who does it; without it the login name.")
 
 
 @click.command()
@@ -39,8 +36,9 @@ def campaigns(hours: float, as_json: bool) -> None:
 @click.command()
 @click.argument("campaign")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; shown to whoever resumes it.")
-@_by
-def pause(campaign: str, reason: str, by: str | None) -> None:
+@by_option
+@json_option
+def pause(campaign: str, reason: str, by: str | None, as_json: bool) -> None:
     """Hold the mails of CAMPAIGN until it is resumed, transactional ones as well.
 
     Mails that expire in the meantime are skipped. A campaign that is paused already stays so, with its first reason.
@@ -48,24 +46,32 @@ def pause(campaign: str, reason: str, by: str | None) -> None:
     from wakeline.activation.control import open_control
     from wakeline.replay.audit import Doing, audited_on
 
-    who, settings = by or getpass.getuser(), load_settings()
+    who, settings = doer(by), load_settings()
     doing = Doing("pause", who, "", {"campaign": campaign, "reason": reason})
     with audited_on(settings, system_clock, doing), open_control(settings, system_clock) as control:
         paused = control.pause(campaign, who, reason)
-    since = f"since {to_iso(paused['paused_at_ms'])} by {paused['paused_by']}: {paused['reason']}"
-    click.echo(f"{campaign} is paused {since}")
+    found = {
+        "campaign": campaign,
+        "paused_at": to_iso(paused["paused_at_ms"]),
+        "paused_by": paused["paused_by"],
+        "pause_reason": paused["reason"],
+    }
+    since = f"since {found['paused_at']} by {found['paused_by']}: {found['pause_reason']}"
+    tell(found, f"{campaign} is paused {since}", as_json)
 
 
 @click.command()
 @click.argument("campaign")
-@_by
-def resume(campaign: str, by: str | None) -> None:
+@by_option
+@json_option
+def resume(campaign: str, by: str | None, as_json: bool) -> None:
     """Let the mails of CAMPAIGN go on, those held as well."""
     from wakeline.activation.control import open_control
     from wakeline.replay.audit import Doing, audited_on
 
-    who, settings = by or getpass.getuser(), load_settings()
+    who, settings = doer(by), load_settings()
     doing = Doing("resume", who, "", {"campaign": campaign})
     with audited_on(settings, system_clock, doing) as result, open_control(settings, system_clock) as control:
         resumed = result["was_paused"] = control.resume(campaign, who)
-    click.echo(f"{campaign} is resumed." if resumed else f"{campaign} was not paused.")
+    said = f"{campaign} is resumed." if resumed else f"{campaign} was not paused."
+    tell({"campaign": campaign, "was_paused": resumed}, said, as_json)

@@ -11,8 +11,10 @@ from sensors.alerts.asset_looks import look_at_checks, look_at_freshness
 from sensors.alerts.looks import look_at_backpressure, look_at_databases, look_at_disk, look_at_lanes, look_at_pauses
 from sensors.alerts.run_looks import look_at_runs, look_at_sensors
 from wakeline.alerts.book import Book, open_book
-from wakeline.alerts.concerns import CONCERNS, DELIVERY, Concern
+from wakeline.alerts.concerns import CONCERNS, DELIVERY, OF_LOOKS, Concern
 from wakeline.alerts.delivery import Delivery, deliver, look_at
+from wakeline.alerts.last_looks import look_at_looks
+from wakeline.alerts.links import links
 from wakeline.alerts.problem import Look
 from wakeline.clock import system_clock
 from wakeline.errors import WakelineError
@@ -41,7 +43,7 @@ def book() -> Book:
 
 def build_alert_sensors() -> list[dg.SensorDefinition]:
     """The sensors of all concerns, and the one that delivers."""
-    return [_sensor(concern) for concern in CONCERNS if concern is not DELIVERY] + [_delivery_sensor()]
+    return [_sensor(one) for one in CONCERNS if one.sensor != DELIVERY.sensor] + [_delivery_sensor()]
 
 
 def _sensor(concern: Concern) -> dg.SensorDefinition:
@@ -73,15 +75,18 @@ def _take(concern: Concern, seen: Look) -> str:
 
 def _delivery_sensor() -> dg.SensorDefinition:
     @dg.sensor(
-        name="alert_delivery",
+        name=DELIVERY.sensor,
         minimum_interval_seconds=DELIVERY.every_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Alerts: delivers what waits to be told, and tells through the others that a channel is down.",
+        description="Alerts: delivers what waits to be told, and tells through the others that a channel is down, and"
+        " which concern does not look.",
     )
     def alert_delivery(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         done = deliver(book().outbox, book().channels, system_clock, _DELIVERY_MS)
         book().take(DELIVERY, look_at(book().outbox.states(), book().channels), system_clock())
-        book().forget(system_clock())
+        now_ms = system_clock()
+        book().take(OF_LOOKS, look_at_looks(book().store.looks(), now_ms, links(settings())), now_ms)
+        book().forget(now_ms)
         return dg.SkipReason(_delivered(done))
 
     return alert_delivery

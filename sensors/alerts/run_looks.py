@@ -19,15 +19,21 @@ _DONE = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 
 
 def look_at_runs(context: dg.SensorEvaluationContext) -> Look:
-    """Jobs whose last run that was not cancelled failed. What becomes of lanes is a concern of its own."""
+    """Jobs of whose runs the last to end failed, but for cancelled ones. Lanes are a concern of their own."""
     found, unknown = [], set()
     for job in _jobs(context):
-        [*last] = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_ENDED), limit=1)
-        if not last:  # None ever, or deleted since: that is no success.
+        last = _last_ended(context.instance, job.name)
+        if last is None:  # None ever, or deleted since: that is no success.
             unknown.add(f"run/{job.name}")
-        elif last[0].dagster_run.status is dg.DagsterRunStatus.FAILURE:
-            found.append(_failed(context, job, last[0]))
+        elif last.dagster_run.status is dg.DagsterRunStatus.FAILURE:
+            found.append(_failed(context, job, last))
     return Look(tuple(found), frozenset(unknown))
+
+
+def _last_ended(instance: dg.DagsterInstance, job_name: str) -> dg.RunRecord | None:
+    """Of two runs at the same time the younger may end first; Dagster's own order is that of their beginnings."""
+    ended = dg.RunsFilter(job_name=job_name, statuses=_ENDED)
+    return next(iter(instance.get_run_records(ended, limit=1, order_by="end_time")), None)
 
 
 def _jobs(context: dg.SensorEvaluationContext) -> list[dg.JobDefinition]:

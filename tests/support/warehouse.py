@@ -110,6 +110,11 @@ class WarehouseProcess:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        return self._running().pid
+
     def wait(self) -> int:
         """The exit code, once it has ended."""
         process, self._process = self._running(), None

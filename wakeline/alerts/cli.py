@@ -1,10 +1,10 @@
 """`wakeline alerts`, `wakeline test-alert`, `wakeline silence` and `wakeline unsilence`."""
 
-import getpass
 import re
 
 import click
 
+from wakeline.by_hand import by_option, doer, json_option, tell
 from wakeline.clock import system_clock, to_iso
 from wakeline.settings import load_settings
 
@@ -39,13 +39,18 @@ def alerts(as_json: bool) -> None:
 
 @click.command("test-alert")
 @click.argument("channel", required=False)
-def test_alert(channel: str | None) -> None:
-    """Send a test message through CHANNEL, or through every channel, and say what came of it."""
+@json_option
+def test_alert(channel: str | None, as_json: bool) -> None:
+    """Send a test message through CHANNEL, or through every channel, and say what came of it.
+
+    The exit code is 1 when a channel did not take it.
+    """
     from wakeline.alerts.trial import try_channels
 
     results = try_channels(load_settings(), channel, system_clock())
-    for name, error in results.items():
-        click.echo(f"{name}: {'the channel took it' if error is None else error}")
+    found = [{"channel": name, "taken": error is None, "error": error} for name, error in results.items()]
+    said = [f"{name}: {'the channel took it' if error is None else error}" for name, error in results.items()]
+    tell(found, "\n".join(said), as_json)
     if any(results.values()):
         raise click.exceptions.Exit(1)
 
@@ -55,31 +60,45 @@ def test_alert(channel: str | None) -> None:
 @click.option("--concern", default="", metavar="NAME", help="Only this concern; see docs/alerts.md.")
 @click.option("--key", default="", metavar="KEY", help="Only this key, as `wakeline alerts` shows it; * is anything.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; shown by `wakeline alerts`.")
-@click.option("--by", metavar="NAME", help="Who does it; without it the login name.")
-def silence(for_ms: int, concern: str, key: str, reason: str, by: str | None) -> None:
+@by_option
+@json_option
+def silence(for_ms: int, concern: str, key: str, reason: str, by: str | None, as_json: bool) -> None:
     """Tell nothing new for a while; what is still wrong at its end is told then.
 
     What is open stays open, and its recovery is told. Without --concern and --key all is silenced.
     """
     from wakeline.alerts.book import open_book
+    from wakeline.alerts.overview import described_silence
     from wakeline.alerts.silencing import begin
+    from wakeline.replay.audit import Doing, audited_on
 
-    with open_book(load_settings()) as book:
-        asked = begin(book.store, for_ms, concern, key, reason, by or getpass.getuser(), system_clock())
+    who, settings = doer(by), load_settings()
+    asked_for = {"for_seconds": for_ms // 1000, "concern": concern, "key": key, "reason": reason}
+    with (
+        audited_on(settings, system_clock, Doing("silence", who, "", asked_for)) as result,
+        open_book(settings) as book,
+    ):
+        asked = begin(book.store, for_ms, concern, key, reason, who, system_clock())
+        result |= {"silence": asked.silence_id, "until": to_iso(asked.until_ms)}
     about = " and ".join(filter(None, (concern, key))) or "everything"
-    click.echo(f"Silence {asked.silence_id} for {about} until {to_iso(asked.until_ms)}.")
+    tell(described_silence(asked), f"Silence {asked.silence_id} for {about} until {result['until']}.", as_json)
 
 
 @click.command()
 @click.argument("silence_id", type=int, required=False, metavar="[SILENCE]")
 @click.option("--all", "all_of_them", is_flag=True, help="End all of them.")
-def unsilence(silence_id: int | None, all_of_them: bool) -> None:
+@by_option
+@json_option
+def unsilence(silence_id: int | None, all_of_them: bool, by: str | None, as_json: bool) -> None:
     """End a silence now: SILENCE is the number that `wakeline alerts` shows."""
     from wakeline.alerts.book import open_book
     from wakeline.alerts.silencing import end
+    from wakeline.replay.audit import Doing, audited_on
 
     if all_of_them == (silence_id is not None):
         raise click.UsageError("Give the number of a silence, or --all.")
-    with open_book(load_settings()) as book:
-        count = end(book.store, silence_id, system_clock())
-    click.echo(f"{count} ended." if all_of_them else f"Silence {silence_id} is ended.")
+    settings = load_settings()
+    doing = Doing("unsilence", doer(by), "", {"silence": "all" if all_of_them else silence_id})
+    with audited_on(settings, system_clock, doing) as result, open_book(settings) as book:
+        count = result["ended"] = end(book.store, silence_id, system_clock())
+    tell({"ended": count}, f"{count} ended." if all_of_them else f"Silence {silence_id} is ended.", as_json)

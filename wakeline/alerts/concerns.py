@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+#: A concern that has missed so many looks is blind: nobody knows any more whether what it saw last is still so.
+MISSED_LOOKS = 20
+#: No concern is blind sooner: a tick may hang for a minute until Dagster cuts it off, and the next one comes late.
+LEAST_BLIND_SECONDS = 180.0
+
 
 @dataclass(frozen=True, slots=True)
 class Concern:
@@ -23,7 +28,16 @@ class Concern:
     @property
     def sensor(self) -> str:
         """Name of the sensor that looks."""
-        return "alert_delivery" if self.name == "channel" else f"alert_{self.name}"
+        return "alert_delivery" if self.name in _OF_DELIVERY else f"alert_{self.name}"
+
+    @property
+    def blind_after_seconds(self) -> float:
+        """After so long without a look what it saw last explains nothing else, and that it does not look is told."""
+        return max(MISSED_LOOKS * self.every_seconds, LEAST_BLIND_SECONDS)
+
+
+#: The concerns that are looked at with every delivery: where that is off, nothing could be told of them.
+_OF_DELIVERY = ("channel", "looks")
 
 
 CONCERNS: tuple[Concern, ...] = (
@@ -41,7 +55,7 @@ CONCERNS: tuple[Concern, ...] = (
         "runs",
         "run/",
         "Failed runs",
-        "The last run of a job failed; it is over when the job next succeeds.",
+        "Of the runs of a job the last to end failed; it is over when the job next succeeds.",
         # A failed check of the same run must be seen first: it is the better message.
         open_after_seconds=20,
         close_after_seconds=0,
@@ -116,8 +130,21 @@ CONCERNS: tuple[Concern, ...] = (
         close_after_seconds=0,
         every_seconds=1,
     ),
+    Concern(
+        "looks",
+        "look/",
+        "Concerns that do not look",
+        "A concern has not looked for three minutes or more: its sensor is off or hangs, or what it looks at does not"
+        " answer.",
+        open_after_seconds=0,
+        close_after_seconds=0,
+        group_seconds=20,
+        every_seconds=1,
+    ),
 )
 
 BY_NAME = {concern.name: concern for concern in CONCERNS}
 #: The concern whose sensor also delivers what waits in the outbox.
 DELIVERY = BY_NAME["channel"]
+#: The concern whether all the others look.
+OF_LOOKS = BY_NAME["looks"]

@@ -69,6 +69,15 @@ alert_silences = sa.Table(
     sa.Column("until_ms", sa.BigInteger, nullable=False),
 )
 
+#: When each concern looked last.
+alert_looks = sa.Table(
+    "alert_looks",
+    metadata,
+    sa.Column("concern", Text, primary_key=True),
+    sa.Column("looked_ms", sa.BigInteger, comment="Written every half minute; null: not yet"),
+    sa.Column("awaited_ms", sa.BigInteger, nullable=False, comment="Since when its next look is awaited"),
+)
+
 _KEPT = Kept("The alert database", "alerts.url", AlertError, metadata)
 
 

@@ -1,11 +1,12 @@
 """Which problem is told when one cause shows in many places: the cause, and nothing else.
 
 A problem is not told while one of its causes waits to be told, is open, or was closed a short time ago: what it broke
-needs time to catch up. After that it is a problem of its own, and its time begins anew.
+needs time to catch up. After that it is a problem of its own, and its time begins anew. A cause whose concern has not
+looked for long is none: nobody knows whether it is still there.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,11 +42,11 @@ FLOW: tuple[str, ...] = (
 
 RULES: tuple[Rule, ...] = (
     Rule("check/event_stream/stream_can_be_read", ("lane/*", "tick/lane_sensor", "collector/*", *FLOW)),
-    Rule("database/*", ("lane/*", "run/*", "tick/*", "collector/unread", *FLOW)),
+    Rule("database/*", ("lane/*", "run/*", "tick/*", "look/*", "collector/unread", *FLOW)),
     Rule("check/event_stream/no_lane_is_paused", ("lane/*", "collector/unread", *FLOW)),
     Rule("collector/*", FLOW),
     Rule("lane/*", ("collector/unread", *FLOW)),
-    Rule("disk/*", ("collector/*", "database/*", "lane/*", "run/*", "tick/*", *FLOW)),
+    Rule("disk/*", ("collector/*", "database/*", "lane/*", "run/*", "tick/*", "look/*", *FLOW)),
     # A campaign that is paused sends nothing, and somebody knows.
     Rule("pause/{campaign}", ("check/campaigns/{campaign}/sends_within_sla",)),
     Rule(
@@ -54,10 +55,16 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def is_inhibited(key: str, because: Iterable[str], alerts: Alerts, now_ms: int, window_ms: int) -> bool:
-    """Whether a cause of the problem is there, by the tables above or by the problem's own word."""
+def is_inhibited(
+    key: str, because: Iterable[str], alerts: Alerts, now_ms: int, window_ms: int, blind: Collection[str] = ()
+) -> bool:
+    """Whether a cause of the problem is there, by the tables above or by the problem's own word.
+
+    `blind` are concerns that have not looked for long.
+    """
     grace_ms = GRACE_SECONDS * 1000 + (window_ms if _is_windowed(key) else 0)
-    others = (alert for alert in alerts.values() if alert.key != key and _counts(alert, now_ms, grace_ms))
+    seen = (alert for alert in alerts.values() if alert.key != key and alert.concern not in blind)
+    others = (alert for alert in seen if _counts(alert, now_ms, grace_ms))
     named = set(because)
     return any(alert.key in named or _silences(alert, key) for alert in others)
 

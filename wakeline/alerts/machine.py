@@ -41,12 +41,14 @@ class Notice:
 class Policy:
     """`remind_ms` 0 never reminds; `is_silenced` says of a concern's key whether nothing may be told of it now.
 
-    `window_ms` is over how long service levels are judged.
+    `window_ms` is over how long service levels are judged. Alerts of the concerns in `blind`, which have not looked for
+    long, explain nothing.
     """
 
     remind_ms: int
     is_silenced: Callable[[str, str], bool]
     window_ms: int = 0
+    blind: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Outcome:
 def step(concern: Concern, alerts: Alerts, look: Look, now_ms: int, policy: Policy) -> Outcome:
     """One look of a concern. `alerts` are those of all concerns, since a cause may be another one's."""
     own = {key: alert for key, alert in alerts.items() if alert.concern == concern.name}
-    seen = {problem.key: _seen(concern, alerts, problem, now_ms, policy.window_ms) for problem in look.problems}
+    seen = {problem.key: _seen(concern, alerts, problem, now_ms, policy) for problem in look.problems}
     gone = {key: _gone(alert, now_ms) for key, alert in own.items() if key not in seen and key not in look.unknown}
     now = {**own, **seen, **{key: alert for key, alert in gone.items() if alert is not None}}
     for key in [key for key, alert in gone.items() if alert is None]:
@@ -76,8 +78,8 @@ def step(concern: Concern, alerts: Alerts, look: Look, now_ms: int, policy: Poli
 _Act = tuple[Sequence[Alert], Notice | None]
 
 
-def _seen(concern: Concern, alerts: Alerts, problem: Problem, now_ms: int, window_ms: int) -> Alert:
-    inhibited = is_inhibited(problem.key, problem.because, alerts, now_ms, window_ms)
+def _seen(concern: Concern, alerts: Alerts, problem: Problem, now_ms: int, policy: Policy) -> Alert:
+    inhibited = is_inhibited(problem.key, problem.because, alerts, now_ms, policy.window_ms, policy.blind)
     known = alerts.get(problem.key)
     if known is None or known.closed_ms is not None:
         openings = known.openings if known else ()

@@ -1,5 +1,6 @@
 """What `wakeline alerts` shows: what is open, what was told, how the channels fare."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.table import Table
@@ -7,7 +8,9 @@ from rich.text import Text
 
 from wakeline.alerts.alert import Alert
 from wakeline.alerts.book import Book
+from wakeline.alerts.concerns import CONCERNS, Concern
 from wakeline.alerts.delivery import describe
+from wakeline.alerts.last_looks import LastLook, blind
 from wakeline.alerts.outbox import ChannelState
 from wakeline.alerts.problem import Severity
 from wakeline.alerts.silences import Silence
@@ -15,19 +18,22 @@ from wakeline.alerts.text import duration, moment
 from wakeline.clock import to_iso
 
 _RECENT = 20
+_BLIND = "Concerns that have not looked for long: alerts of these are as they were then"
 _NEVER = {"waiting": 0, "attempts": 0, "waiting_since_ms": None, "error": "", "delivered_ms": None, "given_up": 0}
 
 
 def build_overview(book: Book, now_ms: int) -> dict[str, Any]:
     """Everything as JSON has it; times are ISO 8601."""
     found = sorted(book.store.alerts().values(), key=lambda alert: (-alert.problem.severity, alert.seen_ms))
-    states = book.outbox.states()
+    states, looks = book.outbox.states(), book.store.looks()
+    unseen = blind(looks, now_ms)
     return {
-        "open": [_alert(alert, now_ms) for alert in found if alert.is_open],
-        "waiting": [_alert(alert, now_ms) for alert in found if alert.is_pending],
+        "open": [_alert(alert, now_ms, unseen) for alert in found if alert.is_open],
+        "waiting": [_alert(alert, now_ms, unseen) for alert in found if alert.is_pending],
+        "concerns": [_concern(one, looks[one.name], now_ms) for one in CONCERNS if one.name in looks],
         "recent": [_message(row) for row in book.store.messages(_RECENT)],
         "channels": [_channel(name, states.get(name), now_ms) for name in sorted({*book.channels, *states})],
-        "silences": [_silence(one) for one in book.store.silences(now_ms)],
+        "silences": [described_silence(one) for one in book.store.silences(now_ms)],
     }
 
 
@@ -42,6 +48,8 @@ def overview_tables(found: dict[str, Any]) -> list[Table | str]:
         if found["channels"]
         else "There is no channel: nobody is told. See docs/alerts.md.",
     ]
+    if unseen := [{**one, "looked": one["looked"] or "never"} for one in found["concerns"] if one["blind"]]:
+        shown.insert(1, _table(_BLIND, unseen, ("concern", "sensor", "looked")))
     if found["waiting"]:
         shown.insert(1, _table("Seen, not told", found["waiting"], ("severity", "key", "lasts", "why", "summary")))
     if found["silences"]:
@@ -49,7 +57,16 @@ def overview_tables(found: dict[str, Any]) -> list[Table | str]:
     return shown
 
 
-def _alert(alert: Alert, now_ms: int) -> dict[str, Any]:
+def _concern(concern: Concern, last: LastLook, now_ms: int) -> dict[str, Any]:
+    return {
+        "concern": concern.name,
+        "sensor": concern.sensor,
+        "looked": None if last.looked_ms is None else to_iso(last.looked_ms),
+        "blind": last.is_blind(now_ms),
+    }
+
+
+def _alert(alert: Alert, now_ms: int, unseen: Collection[str]) -> dict[str, Any]:
     problem = alert.problem
     severity = problem.severity if alert.is_pending else max(alert.severity, problem.severity)
     return {
@@ -63,6 +80,7 @@ def _alert(alert: Alert, now_ms: int) -> dict[str, Any]:
         "why": "its cause is told" if alert.inhibited else "it may pass, or is silenced",
         "well_since": None if alert.well_since_ms is None else to_iso(alert.well_since_ms),
         "flapping": alert.flapping,
+        "blind": alert.concern in unseen,
         "first_action": problem.first_action,
         "affected": list(problem.affected),
         "owner": problem.owner,
@@ -93,7 +111,8 @@ def _channel(name: str, state: ChannelState | None, now_ms: int) -> dict[str, An
     }
 
 
-def _silence(one: Silence) -> dict[str, Any]:
+def described_silence(one: Silence) -> dict[str, Any]:
+    """A silence as JSON has it."""
     return {
         "silence": one.silence_id,
         "concern": one.concern or "all",

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from wakeline.alerts import database as tables
+from wakeline.alerts import last_looks
 from wakeline.alerts.alert import Alert
 from wakeline.alerts.concerns import Concern
+from wakeline.alerts.last_looks import LastLook, blind
 from wakeline.alerts.machine import Notice, Outcome, Policy, step
 from wakeline.alerts.problem import Look, Problem, Severity
 from wakeline.alerts.silences import Silence
@@ -43,7 +45,8 @@ class Store:
             _lock(connection)
             alerts = _alerts(connection)
             silences = _silences(connection, now_ms)
-            policy = Policy(rules.remind_ms, lambda name, key: silenced(name, key, silences), rules.window_ms)
+            unseen = blind(last_looks.note(connection, concern.name, now_ms), now_ms)
+            policy = Policy(rules.remind_ms, lambda name, key: silenced(name, key, silences), rules.window_ms, unseen)
             outcome = step(concern, alerts, look, now_ms, policy)
             _save(connection, concern, alerts, outcome)
             messages = tuple(compose(notice, now_ms) for notice in outcome.notices)
@@ -55,6 +58,11 @@ class Store:
         """What is remembered, by key."""
         with self._reading() as connection:
             return _alerts(connection)
+
+    def looks(self) -> dict[str, LastLook]:
+        """When each concern looked last, by its name."""
+        with self._reading() as connection:
+            return last_looks.read(connection)
 
     def messages(self, limit: int) -> list[dict[str, Any]]:
         """What was told last, the newest first."""

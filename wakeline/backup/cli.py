@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wakeline.by_hand import by_option, doer, json_option, tell
 from wakeline.clock import system_clock, to_epoch_ms, to_iso
 
 if TYPE_CHECKING:
@@ -37,24 +38,29 @@ def _command(context: click.Context, param: click.Parameter, value: str | None) 
     metavar="COMMAND",
     help="Run this as well while the lanes stand still, e.g. the backup of an outside ClickHouse.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def backup(target: Path, while_held: tuple[str, ...], as_json: bool) -> None:
+@by_option
+@json_option
+def backup(target: Path, while_held: tuple[str, ...], by: str | None, as_json: bool) -> None:
     """Back up all state to the new folder TARGET while the stack works.
 
     The folder holds personal data and secrets. It is a whole backup once it is there under its name.
     """
     from wakeline.backup.making import Backup
     from wakeline.cli import config_file
+    from wakeline.replay.audit import Doing, audited_on
     from wakeline.settings import load_settings
 
-    manifest = Backup(load_settings(), config_file(), target, system_clock, _progress("backup"), while_held).make()
-    if as_json:
-        click.echo(manifest.model_dump_json())
-        return
-    click.echo(
+    settings = load_settings()
+    # Only its name: in its arguments there may be a password.
+    doing = Doing("backup", doer(by), "", {"target": str(target.resolve()), "while_held": next(iter(while_held), "")})
+    with audited_on(settings, system_clock, doing) as result:
+        manifest = Backup(settings, config_file(), target, system_clock, _progress("backup"), while_held).make()
+        result |= manifest.facts()
+    said = (
         f"Backed up to {target}: the state of {to_iso(manifest.held_at_ms)}, {len(manifest.files)} files,"
         f" {manifest.bytes:,} bytes. The lanes stood still for {manifest.held_seconds:.2f} s."
     )
+    tell(manifest.model_dump(mode="json"), said, as_json)
 
 
 @click.command()
@@ -65,8 +71,9 @@ def backup(target: Path, while_held: tuple[str, ...], as_json: bool) -> None:
     help="When the old stack was gone, e.g. 2026-05-01T10:00:00Z: mails about what occurred before then are held."
     "  [default: now]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def restore(source: Path, stopped_at: str | None, as_json: bool) -> None:
+@by_option
+@json_option
+def restore(source: Path, stopped_at: str | None, by: str | None, as_json: bool) -> None:
     """Restore the backup in the folder SOURCE into an empty data folder; the stack must not run.
 
     Mails may have gone out after the backup was made, and the restored ledger does not know of them. So what occurred
@@ -78,14 +85,12 @@ def restore(source: Path, stopped_at: str | None, as_json: bool) -> None:
 
     stopped_at_ms = _time(stopped_at) if stopped_at else None
     settings, path = read_settings(), config_file()
-    manifest = Restore(settings, path, source, stopped_at_ms, system_clock, _progress("restore")).run()
-    if as_json:
-        click.echo(manifest.model_dump_json())
-        return
-    click.echo(
+    manifest = Restore(settings, path, source, stopped_at_ms, doer(by), system_clock, _progress("restore")).run()
+    said = (
         f"Restored {settings.data_dir} as it was at {to_iso(manifest.held_at_ms)}. Mails about what occurred since may"
         " be out already: they are held. See 'wakeline campaigns', and 'Backup and restore' in docs/operations.md."
     )
+    tell(manifest.model_dump(mode="json"), said, as_json)
 
 
 def _time(text: str) -> int:

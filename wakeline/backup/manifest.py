@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wakeline.clock import to_iso
 from wakeline.durable import sync
 from wakeline.errors import BackupError
 
@@ -53,6 +54,10 @@ class Manifest(BaseModel):
     def bytes(self) -> int:
         """The size of all files."""
         return sum(file.bytes for file in self.files)
+
+    def facts(self) -> dict[str, Any]:
+        """What an audit keeps of it."""
+        return {"state_of": to_iso(self.held_at_ms), "files": len(self.files), "bytes": self.bytes}
 
 
 def write_manifest(folder: Path, facts: dict[str, Any], files: list[File]) -> Manifest:

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from wakeline.durable import sync
 from wakeline.engines import Database, open_database
 from wakeline.errors import BackupError
 from wakeline.pipeline.factory import lane_store, open_ledger
+from wakeline.replay.audit import Doing, Result, audited_on, keep_done, open_audit
 from wakeline.settings import Settings, with_secrets
 from wakeline.streams.factory import open_stream
 from wakeline.warehouse.client import connect
@@ -30,27 +31,48 @@ from wakeline.warehouse.server import backups_dir
 class Restore:
     """One restore from `source`; the settings need no secrets, which are in the backup.
 
-    `stopped_at_ms` is when the old stack sent its last mail, as far as known; what occurred before then is held.
+    `stopped_at_ms` is when the old stack sent its last mail, as far as known; what occurred before then is held. The
+    audit of the restored ledger names `done_by`.
     """
 
     settings: Settings
     settings_file: Path | None
     source: Path
     stopped_at_ms: int | None
+    done_by: str
     clock: Clock
     progress: Progress
     sleep: Callable[[float], None] = time.sleep
 
     def run(self) -> Manifest:
         """Returns when the data folder is whole. Raises WakelineError, and then has left nothing in its place."""
-        manifest = read_manifest(self.source)
+        with self._audited() as result:
+            manifest = self._run()
+            result |= manifest.facts()
+        return manifest
+
+    def _audited(self) -> AbstractContextManager[Result]:
+        if self._brings_the_ledger:
+            return nullcontext({})  # There is none yet, and making one would fill the folder that must be empty.
+        return audited_on(self.settings, self.clock, self._doing())
+
+    @property
+    def _brings_the_ledger(self) -> bool:
+        return self.settings.ledger.kind == "sqlite"
+
+    def _doing(self) -> Doing:
+        stopped_at = "" if self.stopped_at_ms is None else to_iso(self.stopped_at_ms)
+        return Doing("restore", self.done_by, "", {"source": str(self.source.resolve()), "stopped_at": stopped_at})
+
+    def _run(self) -> Manifest:
+        began_ms, manifest = self.clock(), read_manifest(self.source)
         self._require_same(manifest)
         self._require_time(manifest)
         self._require_empty()
         self.progress.say("checksums")
         self._check_files(manifest)
         with _draft_of(self.settings.data_dir) as draft:
-            self._fill(draft, manifest)
+            self._fill(draft, manifest, began_ms)
             _sync_all(draft)
             draft.rename(self.settings.data_dir)
             sync(self.settings.data_dir.parent)
@@ -101,7 +123,7 @@ class Restore:
 
         check_files(self.source, manifest, saw)
 
-    def _fill(self, draft: Path, manifest: Manifest) -> None:
+    def _fill(self, draft: Path, manifest: Manifest, began_ms: int) -> None:
         for file in manifest.files:
             if "/" not in file.path and file.path.endswith((".sqlite", SECRETS)):
                 self.progress.say(file.path)
@@ -114,14 +136,14 @@ class Restore:
         if manifest.warehouse_embedded:
             self._restore_warehouse(settings, manifest)
         self.progress.say("ledger")
-        self._mark(settings, manifest)
+        self._mark(settings, manifest, began_ms)
         _check_stream(settings, manifest)
 
     def _restore_warehouse(self, settings: Settings, manifest: Manifest) -> None:
         self.progress.say("warehouse")
         folder = backups_dir(settings.data_dir.resolve() / "warehouse")
         shutil.copytree(self.source / WAREHOUSE, folder)
-        with serving(settings, self.settings_file, self.sleep):
+        with serving(settings, self.settings_file, self.clock, self.sleep):
             client = connect(settings.warehouse, database="default")
             WarehouseBackups(client, manifest.database, folder, self.sleep).restore(CHANGES, BASE)
             client.close()
@@ -132,8 +154,8 @@ class Restore:
         if landed != manifest.offsets:
             raise BackupError(f"{self.source} is damaged: landing ends at {landed}, and should at {manifest.offsets}.")
 
-    def _mark(self, settings: Settings, manifest: Manifest) -> None:
-        """From now on the ledger knows that it does not know of all mails."""
+    def _mark(self, settings: Settings, manifest: Manifest, began_ms: int) -> None:
+        """From now on the ledger knows that it does not know of all mails, and who restored it."""
         now_ms = self.clock()
         database = open_database(settings)
         try:
@@ -142,6 +164,8 @@ class Restore:
             ledger.resume(RESTORED, "restore", now_ms)  # Of an earlier restore, which this one includes.
             reason = f"restored from a backup of {to_iso(manifest.held_at_ms)}; mails since then may be out"
             ledger.pause(RESTORED, "restore", reason, self.stopped_at_ms or now_ms)
+            if self._brings_the_ledger:  # It is there, with this row in it, when the restore is done, and never else.
+                keep_done(open_audit(database), self._doing(), began_ms, now_ms, manifest.facts())
         finally:
             database.dispose()
 

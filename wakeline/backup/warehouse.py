@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from wakeline.errors import BackupError
 from wakeline.warehouse.client import FAULTS, first_line
@@ -57,8 +58,17 @@ class WarehouseBackups:
                 self._sleep(_POLL_SECONDS)
                 [[status, error]] = self._client.query(_STATE, parameters={"id": id_}).result_rows
         except FAULTS as fault:
-            raise BackupError(f"ClickHouse does not do it: {first_line(fault)}") from fault
+            raise BackupError(_fault(fault)) from fault
         if status not in _DONE:
             raise BackupError(
                 f"ClickHouse could not finish it ({status}): {str(error).splitlines()[0] if error else ''}"
             )
+
+
+def _fault(fault: Exception) -> str:
+    if isinstance(fault, ClickHouseError) and not isinstance(fault, OperationalError):
+        return f"ClickHouse does not do it: {first_line(fault)}"
+    return (
+        "ClickHouse hangs or has ended: it does not answer any more. Look at its log (logs/warehouse.log of a running"
+        " stack), and do it again when it answers."
+    )

@@ -114,9 +114,7 @@ def audited(log: AuditLog, clock: Clock, doing: Doing) -> Iterator[Result]:
 
     An error is kept with it, and goes on.
     """
-    entry = Entry(
-        uuid4().hex, doing.operation, doing.done_by, doing.run_id, doing.config, STARTED, {}, "", clock(), None
-    )
+    entry = _begun(doing, clock())
     log.keep(entry)
     result: Result = {}
     try:
@@ -125,6 +123,11 @@ def audited(log: AuditLog, clock: Clock, doing: Doing) -> Iterator[Result]:
         log.keep(replace(entry, state=FAILED, result=result, error=_said(error), ended_at_ms=clock()))
         raise
     log.keep(replace(entry, state=DONE, result=result, ended_at_ms=clock()))
+
+
+def keep_done(log: AuditLog, doing: Doing, began_at_ms: int, ended_at_ms: int, result: Result) -> None:
+    """Put on record what is done already: a restore cannot be, in a ledger that it has yet to bring."""
+    log.keep(replace(_begun(doing, began_at_ms), state=DONE, result=result, ended_at_ms=ended_at_ms))
 
 
 @contextmanager
@@ -136,6 +139,10 @@ def audited_on(settings: Settings, clock: Clock, doing: Doing) -> Iterator[Resul
             yield result
     finally:
         database.dispose()
+
+
+def _begun(doing: Doing, at_ms: int) -> Entry:
+    return Entry(uuid4().hex, doing.operation, doing.done_by, doing.run_id, doing.config, STARTED, {}, "", at_ms, None)
 
 
 def _said(error: BaseException) -> str:

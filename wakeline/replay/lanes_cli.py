@@ -1,6 +1,5 @@
 """`wakeline lanes`, `wakeline pause-lane`, `wakeline resume-lane` and `wakeline drain`."""
 
-import getpass
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wakeline.by_hand import by_option, doer, json_option, tell
 from wakeline.clock import system_clock, to_iso
 from wakeline.settings import load_settings
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from wakeline.replay.audit import Result
     from wakeline.replay.lane_control import LaneControl
 
-_by = click.option("--by", metavar="NAME", help="Who does it; without it the login name.")
 _reason = click.option("--reason", required=True, metavar="TEXT", help="Why; shown to whoever resumes it.")
 
 
@@ -38,23 +37,32 @@ def lanes(as_json: bool) -> None:
 @click.command()
 @click.argument("lane")
 @_reason
-@_by
-def pause_lane(lane: str, reason: str, by: str | None) -> None:
+@by_option
+@json_option
+def pause_lane(lane: str, reason: str, by: str | None, as_json: bool) -> None:
     """Let no run process LANE until it is resumed; events wait in the stream, and nothing of the lane is sent."""
-    who = by or getpass.getuser()
+    who = doer(by)
     with _control("pause-lane", who, {"lane": lane, "reason": reason}) as (control, _):
-        control.pause(lane, who, reason)
-    click.echo(f"Lane {lane} is paused; its run ends after the batch that it is at.")
+        paused = control.pause(lane, who, reason)
+    found = {
+        "lane": lane,
+        "paused_at": to_iso(paused.paused_at_ms),
+        "paused_by": paused.paused_by,
+        "pause_reason": paused.reason,
+    }
+    tell(found, f"Lane {lane} is paused; its run ends after the batch that it is at.", as_json)
 
 
 @click.command()
 @click.argument("lane")
-@_by
-def resume_lane(lane: str, by: str | None) -> None:
+@by_option
+@json_option
+def resume_lane(lane: str, by: str | None, as_json: bool) -> None:
     """Let LANE go on where it was."""
-    with _control("resume-lane", by or getpass.getuser(), {"lane": lane}) as (control, result):
+    with _control("resume-lane", doer(by), {"lane": lane}) as (control, result):
         resumed = result["was_paused"] = control.resume(lane)
-    click.echo(f"Lane {lane} is resumed." if resumed else f"Lane {lane} was not paused.")
+    said = f"Lane {lane} is resumed." if resumed else f"Lane {lane} was not paused."
+    tell({"lane": lane, "was_paused": resumed}, said, as_json)
 
 
 @click.command()
@@ -66,16 +74,18 @@ def resume_lane(lane: str, by: str | None) -> None:
     show_default=True,
     help="How long to wait; lanes that need longer stop later by themselves, and the exit code is 1.",
 )
-@_by
-def drain(reason: str, wait_seconds: float, by: str | None) -> None:
+@by_option
+@json_option
+def drain(reason: str, wait_seconds: float, by: str | None, as_json: bool) -> None:
     """Let all lanes process what is in the stream now, and then stand still, e.g. before an upgrade.
 
     A lane that is paused stays as it is. The collector goes on taking events. Resume each lane afterwards.
     """
-    who = by or getpass.getuser()
+    who = doer(by)
     with _control("drain", who, {"reason": reason, "wait_seconds": wait_seconds}) as (control, result):
         until = result["processed_until"] = to_iso(control.drain(who, reason, wait_seconds))
-    click.echo(f"The lanes have processed what was in the stream at {until}, and stand still.")
+    said = f"The lanes have processed what was in the stream at {until}, and stand still."
+    tell({"processed_until": until}, said, as_json)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`wakeline rebuild`."""
 
-import getpass
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wakeline.by_hand import by_option, doer
 from wakeline.clock import system_clock
 from wakeline.settings import load_settings
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # The command line is quick only as long as it imports what i
     metavar="N",
     help="Rebuild although landing lacks N events that it once had, and the profiles would lack as well.",
 )
-@click.option("--by", metavar="NAME", help="Who does it; without it the login name.")
+@by_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was done, or would be, as JSON.")
 def rebuild(models: tuple[str, ...], execute: bool, accept_missing: int, by: str | None, as_json: bool) -> None:
     """Rebuild profile tables from landing with their SQL of now, while events flow; all of them if no MODEL is named.
@@ -39,7 +39,7 @@ def rebuild(models: tuple[str, ...], execute: bool, accept_missing: int, by: str
     from wakeline.replay.rebuild import Order
     from wakeline.replay.rebuild_view import result_table
 
-    result = _run(Order(models, execute, accept_missing), by or getpass.getuser())
+    result = _run(Order(models, execute, accept_missing), doer(by))
     if as_json:
         click.echo(orjson.dumps(result.counts()).decode())
     else:
