@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
@@ -846,6 +846,123 @@ def test_what_a_lost_ledger_has_mailed_is_sent_when_the_provider_reports_on_it(b
     assert book.states() == [("held", "campaign_paused"), ("sent", "")]
     book.ledger.resume(RESTORED, "ann", NOW_MS + 2)
     assert book.reclaim(lease, NOW_MS + 2) == []
+
+
+def deferred(book: Book, lease: Lease) -> Intended:
+    one = intended(rules=NIGHT, occurred_at_ms=NOW_MS - 1)
+    book.claim(lease, one)
+    return one
+
+
+def put_off_before(book: Book, lease: Lease) -> Intended:
+    one = intended(occurred_at_ms=NOW_MS - 1)
+    put_off(book, lease, one)
+    return one
+
+
+def held_by_a_pause(book: Book, lease: Lease) -> Intended:
+    one = intended(occurred_at_ms=NOW_MS - 1)
+    book.ledger.pause(one.campaign, "ann", "a typo", NOW_MS)
+    book.claim(lease, one)
+    return one
+
+
+def without_an_address(book: Book, lease: Lease) -> Intended:
+    book.claim(lease, intended(address="", occurred_at_ms=NOW_MS - 1))
+    return intended(occurred_at_ms=NOW_MS - 1)
+
+
+def refused_by_the_esp(book: Book, lease: Lease) -> Intended:
+    one = intended(occurred_at_ms=NOW_MS - 1)
+    [decided] = book.claim(lease, one)
+    book.ledger.settle([answered(decided.claim, Rejected("no such sender"))])
+    return one
+
+
+IN_THE_BACKUP = (deferred, put_off_before, held_by_a_pause, without_an_address, refused_by_the_esp)
+
+
+@pytest.mark.parametrize("state", IN_THE_BACKUP)
+@pytest.mark.parametrize("let_go", [False, True])
+def test_what_the_lost_ledger_mailed_after_the_backup_is_settled_by_a_report(
+    book: Book, state: Callable[[Book, Lease], Intended], let_go: bool
+) -> None:
+    lease = book.hold()
+    one = state(book, lease)
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    assert book.row(one)["state"] != "sent", "Nothing is lost: it is certainly not out."
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    if let_go:
+        book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS + 2)
+    assert (book.row(one)["state"], book.row(one)["record"]["message_id"]) == ("sent", "webhook-1")
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 3)
+    book.ledger.resume(one.campaign, "ann", NOW_MS + 3)
+    assert book.ledger.reopen(lease, [(one.profile_id, one.key)], NOW_MS + 3) == 0
+    assert book.reclaim(lease, NOW_MS + HOUR_MS) == []
+    assert book.claim(lease, one, now_ms=NOW_MS + HOUR_MS) == []
+
+
+def test_what_occurred_after_the_restore_is_not_what_the_lost_ledger_mailed(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS - 1)
+    put_off(book, lease, intended())
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    assert book.states() == [("retry", "busy")]
+
+
+def test_a_report_that_comes_before_the_decision_is_remembered_for_it(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    before, other = intended(occurred_at_ms=NOW_MS - 1), intended("order/2", occurred_at_ms=NOW_MS - 1)
+    again = replace(DELIVERED, event="Email Opened", message_id="webhook-2")
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    book.ledger.confirm(lease, [again], NOW_MS)
+    assert book.rows() == []
+    assert [one.state for one in book.ledger.foresee([before, other], [], NOW_MS)] == ["held"]
+    assert undecided(book, before, other) == ["order/1", "order/2"]
+    told = book.claim(lease, before, other)
+    assert [(one.claim, one.state) for one in told] == [(None, "sent"), (None, "held")]
+    row = book.row(before)
+    assert (row["state"], row["attempts"], row["record"]["key"]) == ("sent", 0, before.key)
+    assert book.claim(lease, before) == []
+    assert undecided(book, before, other) == []
+
+
+def test_a_report_that_came_before_is_heard_after_the_held_mails_were_let_go_as_well(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    assert [one.state for one in book.claim(lease, intended(), intended("order/2"))] == ["sent", "claimed"]
+
+
+def test_a_report_on_the_mail_to_the_device_stands_for_the_person_who_logged_in_since(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    of_the_phone = intended(ids=("anonymous:phone",))
+    book.ledger.confirm(lease, [replace(DELIVERED, key=of_the_phone.key)], NOW_MS)
+    for _ in range(2):
+        assert book.claim(lease, intended(ids=ANN_AND_HER_PHONE)) == []
+    assert book.rows() == []
+
+
+def test_a_report_on_what_nobody_has_decided_is_kept_only_after_a_restore(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.confirm(lease, [DELIVERED], NOW_MS)
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS - 1)
+    assert [one.state for one in book.claim(lease, intended())] == ["claimed"]
+
+
+def test_a_no_on_a_mail_that_only_a_report_tells_of_is_heard(book: Book) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.say(lease, granted())
+    one = marketing(occurred_at_ms=NOW_MS - 1)
+    book.ledger.confirm(lease, [replace(DELIVERED, key=one.key, event="Unsubscribed")], NOW_MS)
+    book.say(lease, replace(refused(at_ms=NOW_MS), key=one.key))
+    told = book.claim(lease, one, marketing("cart/2", occurred_at_ms=NOW_MS))
+    assert [(told.state, told.reason) for told in told] == [("sent", ""), ("skipped", "no_consent")]
 
 
 def test_what_was_held_when_the_backup_was_made_is_told_its_new_reason_once(book: Book) -> None:

@@ -201,6 +201,16 @@ replay_requests = sa.Table(
     sa.Column("failed", sa.JSON, nullable=False, comment="[profile id, key] of sends to be reopened"),
 )
 
+#: What was reported on sends that are not decided on yet, while a restored ledger does not know what the lost one sent.
+early_reports = sa.Table(
+    "early_reports",
+    metadata,
+    sa.Column("key", Text, primary_key=True, comment="Idempotency key of the send"),
+    sa.Column("event", Text, nullable=False),
+    sa.Column("message_id", Text, nullable=False),
+    sa.Column("occurred_at_ms", sa.BigInteger, nullable=False),
+)
+
 #: One row per idempotency key: the one decision on an occurrence, and what became of it.
 sends = sa.Table(
     "sends",

@@ -25,7 +25,7 @@ from wakeline.activation.ledger.dynamodb_items import row_of
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.ledger.sql import SqlLedger
 from wakeline.activation.mailer import Answer
-from wakeline.database import consent_stamps, consents, lanes, record_addresses, sends, suppressions
+from wakeline.database import consent_stamps, consents, early_reports, lanes, record_addresses, sends, suppressions
 from wakeline.dynamodb import MOST_ACTIONS, Table, delete
 from wakeline.pipeline.lanes import LaneStore, Lease, ranges_of_intent
 from wakeline.pipeline.lanes_dynamodb import DynamoLaneStore, lane_key
@@ -96,7 +96,7 @@ class Book:
     def forget(self) -> None:
         """Nobody was heard or mailed yet."""
         with self.engine.begin() as connection:
-            for table in (consents, consent_stamps, suppressions, record_addresses, sends):
+            for table in (consents, consent_stamps, suppressions, record_addresses, early_reports, sends):
                 connection.execute(sa.delete(table))
 
     def hold(self, holder: str = "run-1", now_ms: int = NOW_MS) -> Lease:

@@ -22,6 +22,9 @@ OUT = frozenset(
     }
 )
 
+# A key has 32; no database has room for an endless one.
+_LONGEST_KEY = 64
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
@@ -46,4 +49,4 @@ def delivery_reports(rows: Iterable[LandingRow], trusted: Collection[str]) -> li
 def _key(message: dict[str, Any]) -> str:
     properties = message.get("properties")
     key = properties.get("idempotency_key") if isinstance(properties, dict) else ""
-    return key if isinstance(key, str) else ""
+    return key if isinstance(key, str) and len(key) <= _LONGEST_KEY else ""

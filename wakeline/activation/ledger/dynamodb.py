@@ -4,7 +4,7 @@ Every transaction checks the lease's fencing token. See docs/decisions/0014-vers
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,17 +12,20 @@ from wakeline.activation.claims import Decided, Intended, Person, Waiting, idemp
 from wakeline.activation.consent import Consent, RecordAddress, Suppression
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, TryLater
-from wakeline.activation.gates import FRESH, HELD, RESTORED, Facts, Rules, Stale, decide, precedes, restored_ledger
+from wakeline.activation.gates import FRESH, HELD, RESTORED, Facts, Rules, Stale, decide, precedes
 from wakeline.activation.ledger.dynamodb_facts import Asked, Moment, facts_of, keys_of, read_counted
 from wakeline.activation.ledger.dynamodb_items import (
     HELD_KIND,
     SHARDS,
     claimed_kind,
     due_order,
+    early_report,
     is_reopenable,
     item_of,
     occurred_at,
     owner_key,
+    owner_of,
+    packed_report,
     row_of,
     send_key,
     subjects_of,
@@ -40,11 +43,13 @@ from wakeline.activation.ledger.rows import (
     decided_of,
     decision_row,
     known_person,
+    reported_row,
     waiting_candidate,
 )
 from wakeline.activation.ledger.states import (
     CLAIMED,
     INTERRUPTED,
+    OPEN_TO_THE_LOST,
     RETRY,
     SENT,
     SKIPPED,
@@ -54,6 +59,7 @@ from wakeline.activation.ledger.states import (
     decided_again,
     lost,
     reopened,
+    reported,
     settled,
 )
 from wakeline.activation.mailer import Answer
@@ -91,6 +97,8 @@ class _Task:
     asks: Callable[[Row | None], Asked | None]
     #: The new row, and what the lane is told.
     decides: Callable[[Row | None, Facts], tuple[Row, Decided]]
+    #: The row of one that is out already, as somebody reported.
+    out: Callable[[DeliveryReport], Row] | None = None
 
 
 class DynamoLedger:
@@ -152,7 +160,8 @@ class DynamoLedger:
         """
         moment = Moment(now_ms, FRESH, self.pauses())
         tasks = [_new(one, _NO_LEASE, "", {}, now_ms, one.key in failed) for one in intended]
-        return [decided for part in _of_different_people(tasks) for decided in self._prepared(part, moment)[0]]
+        told = [decided for part in _of_different_people(tasks) for decided in self._prepared(part, moment, True)[0]]
+        return [one for one in told if one.state != SENT]
 
     def reopen(self, lease: Lease, failed: Sequence[tuple[str, str]], now_ms: int) -> int:
         """Let failed sends, each (profile id, key), wait for their gates again; how many did."""
@@ -178,17 +187,44 @@ class DynamoLedger:
         self._change(None, told)
 
     def confirm(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
-        """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer."""
+        """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer.
+
+        While a restored ledger does not know what the lost one sent, a report on a send that is not decided on is kept
+        for the decision.
+        """
         if not reports:
             return
+        pauses = self.pauses()
+        restored_at_ms = self._restored_at_ms(pauses)
 
         def change(report: DeliveryReport) -> Change:
-            values = {"state": SENT, "reason": "", "record": asdict(report), "changed_at_ms": now_ms}
-            return lambda row: values if _may_be_out(row) else None
+            values = {**reported(report), "changed_at_ms": now_ms}
+            return lambda row: values if _may_be_out(row, restored_at_ms) else None
 
         owners = self._table.get(owner_key(report.key) for report in reports)
-        known = [(owners[owner_key(one.key)]["profile_id"], one) for one in reports if owner_key(one.key) in owners]
-        self._change(lease, [(send_key(profile_id, one.key), change(one)) for profile_id, one in known])
+        known = [(owner, one) for one in reports if (owner := owner_of(owners, one.key))]
+        self._change(lease, [(send_key(owner, one.key), change(one)) for owner, one in known])
+        if RESTORED in pauses:
+            for report in reports:
+                if not owner_of(owners, report.key):
+                    self._keep_early(lease, report, now_ms)
+
+    def _keep_early(self, lease: Lease, report: DeliveryReport, now_ms: int) -> None:
+        kept = update(owner_key(report.key), {"report": packed_report(report)}, {"profile_id": None})
+        try:
+            self._table.write([fence(lease), kept])
+        except ChangedError as changed:
+            if 0 in changed.failed:
+                raise lease_lost(lease) from changed
+            self.confirm(lease, [report], now_ms)  # It was decided on meanwhile.
+
+    def _restored_at_ms(self, pauses: Mapping[str, Mapping[str, Any]]) -> int:
+        """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
+
+        After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
+        """
+        paused, resumed = pauses.get(RESTORED), self.resumes().get(RESTORED)
+        return max(paused["paused_at_ms"] if paused else 0, resumed["resumed_at_ms"] if resumed else 0)
 
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
         """Claims of the lane's earlier holders that were never settled: each may or may not have reached the ESP.
@@ -288,7 +324,8 @@ class DynamoLedger:
 
     def _decide_together(self, lease: Lease, tasks: Sequence[_Task], moment: Moment) -> list[Decided]:
         for failures in range(_ATTEMPTS):
-            told, writes = self._prepared(tasks, moment)
+            # Otherwise there are reports of before a decision only where a write fails because of one.
+            told, writes = self._prepared(tasks, moment, failures > 0 or RESTORED in moment.pauses)
             if _size(writes) > _MOST_BYTES and len(tasks) > 1:
                 half = len(tasks) // 2
                 first = self._decide_together(lease, tasks[:half], moment)
@@ -302,25 +339,37 @@ class DynamoLedger:
             self._table.pause(failures)
         raise LedgerError("Decisions on sends were overtaken by others again and again.")
 
-    def _prepared(self, tasks: Sequence[_Task], moment: Moment) -> tuple[list[Decided], list[Action]]:
+    def _prepared(
+        self, tasks: Sequence[_Task], moment: Moment, with_reports: bool
+    ) -> tuple[list[Decided], list[Action]]:
         """What is decided, and how it is written; versions are read before what they stand for."""
         ids = {id_ for task in tasks for id_ in versioned(task.ids)}
         versions = self._table.get(map(version_key, ids))
         rows = self._table.get(key for task in tasks for key in (send_key(task.profile_id, task.key), *task.others))
-        asking = [(task, row, asked) for task in tasks for row, asked in _asking(task, rows)]
+        owners = self._owners(tasks) if with_reports else {}
+        asking = [(task, row, asked) for task in tasks for row, asked in _asking(task, rows, owners)]
         addresses = {known for _, _, asked in asking for known in subjects_of((), asked.candidate.address)} - ids
         versions |= self._table.get(map(version_key, addresses))
         items = self._table.get(key for _, _, asked in asking for key in keys_of(asked))
         counted = read_counted(self._table, [asked for _, _, asked in asking], moment.now_ms)
         told, writes = [], []
         for task, row, asked in asking:
-            new, decided = task.decides(row, facts_of(asked, items, counted, moment))
+            report = early_report(owners, task.key)
+            if report and task.out:
+                new, decided = task.out(report), Decided(asked.campaign, None, SENT, "")
+            else:
+                new, decided = task.decides(row, facts_of(asked, items, counted, moment))
             told.append(decided)
-            writes += _kept(row, new)
+            writes += _kept(row, new, report)
         touched = {id_ for task, _, _ in asking for id_ in versioned(task.ids)}
         writes += [update(version_key(id_), {}, _is(versions, id_), {"version": 1}) for id_ in sorted(touched)]
         writes += [check(version_key(address), _is(versions, address)) for address in sorted(addresses)]
         return told, writes
+
+    def _owners(self, tasks: Sequence[_Task]) -> dict[Key, dict[str, Any]]:
+        """The items of the keys of new sends, under all ids of their people."""
+        new = [task for task in tasks if task.out]
+        return self._table.get(owner_key(key) for task in new for key in (task.key, *map(_key_of, task.others)))
 
     def _change(self, lease: Lease | None, changes: Sequence[tuple[Key, Change]]) -> int:
         """Change rows that nobody else changes meanwhile; how many were. Several changes of one are made in order."""
@@ -365,7 +414,10 @@ def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int, h
 
     # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
     others = tuple(send_key(id_, idempotency_key(one.campaign, id_, one.occurrence_key)) for id_ in ids)
-    return _Task(one.profile_id, one.key, (one.profile_id, *ids), others, asks, decides)
+    return _Task(
+        one.profile_id, one.key, (one.profile_id, *ids), others, asks, decides,
+        lambda report: reported_row(one, report, lease, run_id, batch, now_ms),
+    )  # fmt: skip
 
 
 def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int) -> _Task:
@@ -404,8 +456,12 @@ def _of_different_people(tasks: Iterable[_Task]) -> list[list[_Task]]:
     return parts
 
 
-def _asking(task: _Task, rows: Mapping[Key, Mapping[str, Any]]) -> Iterator[tuple[Row | None, Asked]]:
+def _asking(
+    task: _Task, rows: Mapping[Key, Mapping[str, Any]], owners: Mapping[Key, Mapping[str, Any]]
+) -> Iterator[tuple[Row | None, Asked]]:
     if any(rows[key]["state"] != SKIPPED for key in task.others if key in rows):
+        return
+    if any(early_report(owners, _key_of(key)) for key in task.others):
         return
     item = rows.get(send_key(task.profile_id, task.key))
     row = None if item is None else row_of(item)
@@ -414,11 +470,16 @@ def _asking(task: _Task, rows: Mapping[Key, Mapping[str, Any]]) -> Iterator[tupl
         yield row, asked
 
 
-def _kept(row: Row | None, new: Row) -> list[Action]:
+def _key_of(send: Key) -> str:
+    return send[1].removeprefix("send#")
+
+
+def _kept(row: Row | None, new: Row, report: DeliveryReport | None = None) -> list[Action]:
     revision = row["revision"] if row else None
     profile_id, key = new["profile_id"], new["idempotency_key"]
     kept = put(send_key(profile_id, key), item_of({**new, "revision": (revision or 0) + 1}), {"revision": revision})
-    return [kept] if row else [kept, put(owner_key(key), {"profile_id": profile_id})]
+    no_other = {"report": packed_report(report) if report else None}
+    return [kept] if row else [kept, put(owner_key(key), {"profile_id": profile_id}, no_other)]
 
 
 def _changed(item: Mapping[str, Any], changes: Sequence[Change]) -> list[Action]:
@@ -462,10 +523,10 @@ def _is_heard(answer: Answer, row: Row) -> bool:
     return row["state"] in (CLAIMED, UNKNOWN) and row["attempts"] == answer.claim.attempts
 
 
-def _may_be_out(row: Row) -> bool:
+def _may_be_out(row: Row, restored_at_ms: int) -> bool:
     # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
-    if row["state"] == HELD:
-        return bool(row["reason"] == restored_ledger.__name__)
+    if row["occurred_at_ms"] < restored_at_ms and (row["state"] in OPEN_TO_THE_LOST or is_reopenable(row)):
+        return True
     return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
 
 

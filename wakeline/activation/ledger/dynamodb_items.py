@@ -6,12 +6,14 @@ a decision on a send goes by counts it up in the same transaction.
 
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.gates import DEFERRED, HELD
 from wakeline.activation.ledger.states import CLAIMED, COUNTED, NO_ADDRESS, RETRY, SKIPPED
 from wakeline.database import sends
@@ -50,8 +52,24 @@ def send_key(profile_id: str, key: str) -> Key:
 
 
 def owner_key(key: str) -> Key:
-    """Tells whose the send of a key is."""
+    """Tells whose the send of a key is; or what was reported on it before it was decided on."""
     return f"key#{key}", "owner"
+
+
+def owner_of(items: Mapping[Key, Mapping[str, Any]], key: str) -> str:
+    """The profile id of the send of a key, '' where nothing is decided on it."""
+    return str(items.get(owner_key(key), {}).get("profile_id", ""))
+
+
+def packed_report(report: DeliveryReport) -> str:
+    """A report as it is kept in the item of its key."""
+    return orjson.dumps(asdict(report)).decode()
+
+
+def early_report(items: Mapping[Key, Mapping[str, Any]], key: str) -> DeliveryReport | None:
+    """What was reported on a send before it was decided on."""
+    packed = items.get(owner_key(key), {}).get("report")
+    return DeliveryReport(**orjson.loads(packed)) if packed else None
 
 
 def said_key(subject: str, purpose: str, stamp: bool) -> Key:

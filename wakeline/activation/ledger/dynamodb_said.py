@@ -13,6 +13,7 @@ from wakeline.activation.ledger.dynamodb_items import (
     address_key,
     of_id,
     owner_key,
+    owner_of,
     said_key,
     send_key,
     suppression_key,
@@ -102,9 +103,7 @@ class Said:
         """Key of a mail -> the address it went to."""
         owners = self._table.get(owner_key(one.key) for one in consents if one.key)
         keys = {
-            send_key(owners[owner_key(one.key)]["profile_id"], one.key): one.key
-            for one in consents
-            if one.key and owner_key(one.key) in owners
+            send_key(owner, one.key): one.key for one in consents if one.key and (owner := owner_of(owners, one.key))
         }
         return {keys[key]: item["address"] for key, item in self._table.get(keys).items()}
 

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from wakeline.activation.gates import HELD, stale_inputs
-from wakeline.activation.ledger.dynamodb_items import owner_key, row_of, send_key
+from wakeline.activation.ledger.dynamodb_items import owner_key, owner_of, row_of, send_key
 from wakeline.activation.ledger.states import CLAIMED, RETRY, SENT
 from wakeline.database import sends
 from wakeline.dynamodb import Table
@@ -47,8 +47,8 @@ def latest_sent(database: Database, columns: Sequence[str], limit: int) -> list[
 def send_of(database: Database, key: str) -> Row | None:
     """The row of a send, None when there is none."""
     if isinstance(database, Table):
-        owner = database.get([owner_key(key)]).get(owner_key(key))
-        place = send_key(owner["profile_id"], key) if owner else owner_key(key)
+        owner = owner_of(database.get([owner_key(key)]), key)
+        place = send_key(owner, key)
         item = database.get([place]).get(place) if owner else None
         return row_of(item) if item else None
     query = sa.select(sends).where(sends.c.idempotency_key == key)

@@ -5,8 +5,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from wakeline.activation.claims import Claim, Decided, Intended, Person
+from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.gates import Candidate, Decision, Facts, Rules, Skip, decide
-from wakeline.activation.ledger.states import RETRY, decided
+from wakeline.activation.ledger.states import RETRY, decided, reported
 from wakeline.pipeline.lanes import Lease, Ranges
 
 
@@ -105,6 +106,13 @@ def decision_row(
         **decided(decision),
         **asdict(one.stages),
     }
+
+
+def reported_row(
+    one: Intended, report: DeliveryReport, lease: Lease, run_id: str, batch: Ranges, now_ms: int
+) -> dict[str, Any]:
+    """The row of a new send that is out already: a ledger that is lost has sent it, and no gate is asked."""
+    return {**decision_row(one, None, lease, run_id, batch, now_ms), "attempts": 0, **reported(report)}
 
 
 def decided_of(one: Intended, row: Mapping[str, Any], decision: Decision) -> Decided:

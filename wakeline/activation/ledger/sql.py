@@ -39,6 +39,7 @@ from wakeline.activation.ledger.rows import (
     decided_of,
     decision_row,
     known_person,
+    reported_row,
     waiting_candidate,
 )
 from wakeline.activation.ledger.states import (
@@ -46,6 +47,7 @@ from wakeline.activation.ledger.states import (
     COUNTED,
     INTERRUPTED,
     NO_ADDRESS,
+    OPEN_TO_THE_LOST,
     RETRY,
     SENT,
     SKIPPED,
@@ -54,6 +56,7 @@ from wakeline.activation.ledger.states import (
     decided_again,
     lost,
     reopened,
+    reported,
     settled,
 )
 from wakeline.activation.mailer import Answer
@@ -62,6 +65,7 @@ from wakeline.database import (
     campaign_resumes,
     consent_stamps,
     consents,
+    early_reports,
     record_addresses,
     sends,
     suppressions,
@@ -163,14 +167,20 @@ class SqlLedger:
             require(connection, lease)
             lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
             moment = _Moment(now_ms, stale, _pauses(connection))
+            reports = _early(connection, intended)
             for one in intended:
-                if _is_taken(connection, one):
+                if _is_taken(connection, one, reports):
+                    continue
+                if report := reports.get(one.key):
+                    _keep_first_decision(connection, reported_row(one, report, lease, run_id, batch, now_ms))
+                    told.append(Decided(one.campaign, None, SENT, ""))
                     continue
                 candidate = candidate_of(one)
                 decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
                 row = decision_row(one, decision, lease, run_id, batch, now_ms)
                 _keep_first_decision(connection, row)
                 told.append(decided_of(one, row, decision))
+            _forget_early(connection, reports)
         return told
 
     def foresee(self, intended: Sequence[Intended], failed: Collection[str], now_ms: int) -> list[Decided]:
@@ -185,8 +195,9 @@ class SqlLedger:
             own = sends.c.idempotency_key.in_(failed)
             connection.execute(sa.select(sends.c.state).where(own).order_by(sends.c.idempotency_key).with_for_update())
             moment = _Moment(now_ms, FRESH, _pauses(connection))
+            reports = _early(connection, intended)
             for one in intended:
-                if one.key not in failed and _is_taken(connection, one):
+                if one.key in reports or (one.key not in failed and _is_taken(connection, one, reports)):
                     continue
                 candidate = candidate_of(one)
                 decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
@@ -226,17 +237,25 @@ class SqlLedger:
                 connection.execute(statement.values(**values, changed_at_ms=_later(now_ms)))
 
     def confirm(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
-        """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer."""
+        """Write what the ESP's webhooks told: a mail that it reports on was accepted, whoever lost the answer.
+
+        While a restored ledger does not know what the lost one sent, a report on a send that is not decided on is kept
+        for the decision.
+        """
         if not reports:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
+            is_restored = RESTORED in _pauses(connection)
+            if is_restored:  # Nobody decides on a send between the look for its row and what is kept for it.
+                lock_everybody(connection)
+            may_be_out = _MAY_BE_OUT | (_MAY_BE_LOST & (sends.c.occurred_at_ms < _restored_at_ms(connection)))
             for report in sorted(reports, key=lambda report: report.key):
-                connection.execute(
-                    sa.update(sends)
-                    .where(sends.c.idempotency_key == report.key, _MAY_BE_OUT)
-                    .values(state=SENT, reason="", record=asdict(report), changed_at_ms=_later(now_ms))
-                )
+                own = sends.c.idempotency_key == report.key
+                values = {**reported(report), "changed_at_ms": _later(now_ms)}
+                connection.execute(sa.update(sends).where(own, may_be_out).values(values))
+                if is_restored:
+                    _keep_early(connection, report)
 
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
         """Claims of the lane's earlier holders that were never settled: each may or may not have reached the ESP.
@@ -341,16 +360,52 @@ class SqlLedger:
         return self._engine.connect().execution_options(read_only=True)
 
 
-# A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
-_MAY_BE_OUT = (
-    sends.c.state.in_((CLAIMED, UNKNOWN))
-    | ((sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None))
-    | ((sends.c.state == HELD) & (sends.c.reason == restored_ledger.__name__))
-)
-
-
 def _reopenable() -> sa.ColumnElement[bool]:
     return (sends.c.state == SKIPPED) & (sends.c.reason == NO_ADDRESS)
+
+
+# A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+_MAY_BE_OUT = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
+    (sends.c.state == RETRY) & sends.c.may_be_out_since_ms.is_not(None)
+)
+_MAY_BE_LOST = sends.c.state.in_(OPEN_TO_THE_LOST) | _reopenable()
+
+
+def _restored_at_ms(connection: Connection) -> int:
+    """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
+
+    After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
+    """
+    paused = sa.select(campaign_pauses.c.paused_at_ms).where(campaign_pauses.c.campaign == RESTORED)
+    resumed = sa.select(campaign_resumes.c.resumed_at_ms).where(campaign_resumes.c.campaign == RESTORED)
+    return max(connection.execute(sa.union_all(paused, resumed)).scalars(), default=0)
+
+
+def _keep_early(connection: Connection, report: DeliveryReport) -> None:
+    values = [sa.literal(value, early_reports.c[name].type) for name, value in asdict(report).items()]
+    is_known = sa.exists().where(sends.c.idempotency_key == report.key)
+    unknown = sa.select(*values).where(sa.not_(is_known))
+    statement = insert(connection, early_reports).from_select(list(asdict(report)), unknown)
+    connection.execute(statement.on_conflict_do_nothing())
+
+
+def _early(connection: Connection, intended: Sequence[Intended]) -> dict[str, DeliveryReport]:
+    """Key -> what was reported on it before it was decided on, of these sends under all ids of their people."""
+    if connection.execute(_ANY_EARLY).first() is None:
+        return {}
+    keys = sorted({key for one in intended for key in (one.key, *_other_keys(one))})
+    found: dict[str, DeliveryReport] = {}
+    for start in range(0, len(keys), _CHUNK):
+        query = sa.select(early_reports).where(early_reports.c.key.in_(keys[start : start + _CHUNK]))
+        found |= {row["key"]: DeliveryReport(**row) for row in connection.execute(query).mappings()}
+    return found
+
+
+def _forget_early(connection: Connection, reports: Mapping[str, DeliveryReport]) -> None:
+    """Those that a send has heard by now; one under another id stands for the person for ever."""
+    for key in sorted(reports):
+        is_known = sa.exists().where(sends.c.idempotency_key == key)
+        connection.execute(sa.delete(early_reports).where(early_reports.c.key == key, is_known))
 
 
 # Statements that run for every send are built once: building one takes longer than SQLite takes to run it.
@@ -366,10 +421,19 @@ _TAKEN = (
 )
 
 
-def _is_taken(connection: Connection, one: Intended) -> bool:
-    ids = (id_ for id_ in one.person.ids if id_ != one.profile_id)
-    others = [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in ids]
+_ANY_EARLY = sa.select(sa.literal(1)).select_from(early_reports).limit(1)
+
+
+def _is_taken(connection: Connection, one: Intended, reports: Mapping[str, DeliveryReport]) -> bool:
+    others = _other_keys(one)
+    if not reports.keys().isdisjoint(others):
+        return True
     return connection.execute(_TAKEN, {"key": one.key, "others": others}).first() is not None
+
+
+def _other_keys(one: Intended) -> list[str]:
+    ids = (id_ for id_ in one.person.ids if id_ != one.profile_id)
+    return [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in ids]
 
 
 def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:

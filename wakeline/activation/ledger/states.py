@@ -5,8 +5,10 @@ A send begins with the decision of the gates; every change after it is one of TR
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.esp.protocol import Accepted, MissingVariable, Outcome, Rejected, TryLater
 from wakeline.activation.gates import DEFERRED, HELD, Decision, Skip, Wait
 
@@ -14,21 +16,23 @@ CLAIMED, SENT, FAILED, RETRY, UNKNOWN, SKIPPED = "claimed", "sent", "failed", "r
 
 #: state -> the states that may follow; None is a send that has no row yet.
 TRANSITIONS: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
+    None: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD, SENT}),
     CLAIMED: frozenset({SENT, FAILED, RETRY, UNKNOWN, SKIPPED}),
     RETRY: frozenset({CLAIMED, SKIPPED, UNKNOWN, DEFERRED, HELD, SENT}),
-    DEFERRED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
+    DEFERRED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD, SENT}),
     HELD: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD, SENT}),
     UNKNOWN: frozenset({SENT, FAILED, RETRY, SKIPPED}),
-    SKIPPED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD}),
+    SKIPPED: frozenset({CLAIMED, SKIPPED, DEFERRED, HELD, SENT}),
     SENT: frozenset(),
-    FAILED: frozenset({DEFERRED}),
+    FAILED: frozenset({DEFERRED, SENT}),
 }
 #: They wait for their time, or for an obstacle to go, and are then asked about again.
 WAITING = (RETRY, DEFERRED, HELD)
 #: They count against a frequency cap from the moment of their claim: the mail is out, or may be. One that waits for
 #: its retry counts whenever it was claimed.
 COUNTED = (CLAIMED, SENT, UNKNOWN)
+#: In a ledger that was restored these, and a skip for want of an address, may have become a mail in the lost one.
+OPEN_TO_THE_LOST = (RETRY, DEFERRED, HELD, FAILED)
 #: An answer that tells more than the state is heard in these.
 UNSETTLED = (CLAIMED, RETRY, UNKNOWN)
 
@@ -78,6 +82,11 @@ def reopened(row: Mapping[str, Any], now_ms: int) -> dict[str, Any] | None:
     if row["state"] != FAILED or row["may_be_out_since_ms"] is not None:
         return None
     return {"state": DEFERRED, "reason": REOPENED, "next_attempt_at_ms": now_ms}
+
+
+def reported(report: DeliveryReport) -> dict[str, Any]:
+    """The columns of a send that the ESP's webhook reports on: it is out, whoever has sent it."""
+    return {"state": SENT, "reason": "", "record": asdict(report)}
 
 
 def settled(outcome: Outcome, claimed_at_ms: int, answered_at_ms: int, attempts: int, key_ms: int) -> dict[str, Any]:
