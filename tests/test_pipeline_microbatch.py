@@ -1,6 +1,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import default
@@ -17,8 +18,10 @@ from support.warehouse import Site, WarehouseProcess, drained, open_site
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
-from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
+from wakeline.errors import LeaseLostError, LedgerError, StreamFullError, WarehouseError
+from wakeline.pipeline.lanes import LanePause
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
+from wakeline.pipeline.resident import Resident
 from wakeline.settings import LaneSettings
 from wakeline.streams.protocol import Record
 
@@ -617,3 +620,57 @@ def test_a_batch_that_was_begun_ahead_of_a_restored_landing_hides_nothing(site: 
         site.work(batches, "run-2")
     assert site.rows("SELECT offset FROM landing ORDER BY offset") == [(offset,) for offset in range(9)]
     assert site.counts()["person_states"] == 9
+
+
+def drain(site: Site, batches: MicroBatches) -> str:
+    """Ask for it, and let a run live on the lane until it ends; what it says then."""
+    site.clock.now_ms += SECOND_MS
+    now_ms = site.clock()
+    batches.lanes.pause(LanePause(LANE, "ann", "an upgrade", now_ms, after_ms=now_ms))
+    site.clock.now_ms += SECOND_MS
+    run = Resident(
+        LANE, "run-1", site.settings.lane, batches.lanes, batches, site.clock, site.clock.sleep,
+        should_stop=lambda: site.clock() > now_ms + 10 * SECOND_MS,
+        report=lambda result: None,
+        warn=pytest.fail,
+        keep_alive=lambda lease: nullcontext(),
+    )  # fmt: skip
+    return run.run()
+
+
+VIEWS = [track("Product Viewed", f"m{number}", user="ann", at_ms=NOW_MS) for number in range(7)]
+
+
+def test_a_drain_of_a_lane_that_never_read_anything_ends_when_all_is_processed(site: Site) -> None:
+    with site.micro_batches() as batches:
+        append(batches.stream, VIEWS, site.clock())
+        assert drain(site, batches) == "paused by ann: an upgrade"
+        assert site.statuses() == {"accepted": len(VIEWS)}
+        assert batches.lanes.is_paused(LANE)
+
+
+def test_a_drain_does_not_take_a_broker_that_gives_nothing_yet_for_an_empty_stream(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.micro_batches() as batches:
+        read, slow = batches.stream.read, iter(range(3))
+
+        def read_late(*arguments: Any, **named: Any) -> list[Record]:
+            return [] if next(slow, None) is not None else read(*arguments, **named)
+
+        monkeypatch.setattr(batches.stream, "read", read_late)
+        append(batches.stream, VIEWS, site.clock())
+        assert drain(site, batches) == "paused by ann: an upgrade"
+        assert site.statuses() == {"accepted": len(VIEWS)}
+
+
+def test_a_drain_waits_while_no_broker_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise StreamFullError("Nobody answers.", 1)
+
+    with site.micro_batches() as batches:
+        site.work(batches)
+        with monkeypatch.context() as patched:
+            patched.setattr(batches.stream, "lag", away)
+            assert drain(site, batches) == "stopped"
+        assert drain(site, batches) == "paused by ann: an upgrade"

@@ -31,7 +31,14 @@ class Script:
     steps: list[Step] = field(default_factory=list)
     recoveries: list[Step] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    read_until_ms: int = NOW_MS
+    processed_until_ms: int = NOW_MS
+
+    def has_processed(self, lease: Lease, until_ms: int) -> bool:
+        return self.processed_until_ms >= until_ms
+
+    @property
+    def read_until_ms(self) -> int:
+        return self.processed_until_ms
 
     def step(self, lease: Lease) -> BatchResult | None:
         self.asked.append("step")
@@ -366,7 +373,7 @@ def test_a_run_whose_lane_is_paused_ends_after_its_batch_and_none_takes_the_lane
 
 def test_a_run_that_drains_goes_on_until_it_has_read_what_was_there(world: World, script: Script) -> None:
     paused(world, after_ms=NOW_MS + 7)
-    script.steps = [WORK, WORK, lambda: setattr(script, "read_until_ms", NOW_MS + 7), WORK]
+    script.steps = [WORK, WORK, lambda: setattr(script, "processed_until_ms", NOW_MS + 7), WORK]
     assert world.run() == "paused by ann: an upgrade"
     assert world.reported[:2] == [WORK, WORK]
     assert world.lanes.is_paused(LANE)

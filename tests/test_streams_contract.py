@@ -354,6 +354,21 @@ def test_lag_is_what_is_not_processed_yet_and_for_how_long(maker: Maker, stream:
         assert lag.seconds <= time.monotonic() - began + 1
 
 
+def test_lag_may_be_asked_of_some_partitions_only(maker: Maker, stream: EventStream) -> None:
+    starts = starts_of(stream)
+    stream.append(numbered(30))
+    records = read_on(stream, starts, 30)
+    maker.landed(records)
+    read = {record.partition for record in records if record.partition != 0}
+    some = after(starts, [record for record in records if record.partition in read])
+    assert {record.partition for record in records} == {0, *read}
+    assert stream.lag(some, lambda partition: partition in read).seconds == 0
+    lag = stream.lag(some, lambda partition: partition == 0)
+    assert lag.seconds > 0
+    if maker.counts:
+        assert lag.events == sum(record.partition == 0 for record in records)
+
+
 def test_a_stream_says_what_partitions_it_has_and_how_long_it_keeps_events(stream: EventStream) -> None:
     facts = stream.facts()
     assert list(facts.partitions) == list(range(PARTITIONS))

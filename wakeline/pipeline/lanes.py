@@ -79,7 +79,11 @@ class LaneStore(ABC):
 
     def partitions_of(self, lane: str, partitions: Iterable[int]) -> list[int]:
         """Those of the partitions that are the lane's."""
-        return [partition for partition in partitions if partition % self.lane_count == int(lane)]
+        return [partition for partition in partitions if self.is_of(lane, partition)]
+
+    def is_of(self, lane: str, partition: int) -> bool:
+        """Whether a partition is the lane's."""
+        return partition % self.lane_count == int(lane)
 
     @abstractmethod
     def state(self, lane: str) -> LaneState:

@@ -6,6 +6,7 @@ functions of what is in the warehouse, activation is idempotent by the ledger's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from wakeline.activation.campaigns import Campaign
 from wakeline.activation.claims import Claim, Decided, Intended, Person, Waiting
@@ -16,6 +17,7 @@ from wakeline.activation.intents import Cause, intended_sends
 from wakeline.activation.ledger.protocol import Ledger
 from wakeline.activation.mailer import Answer, Mailer, Patience
 from wakeline.clock import Clock
+from wakeline.errors import StreamFullError
 from wakeline.pipeline.classify import LandingRow, classify, mark_as_landed
 from wakeline.pipeline.lanes import LaneStore, Lease, Ranges
 from wakeline.pipeline.reading import ranges_of, read_ranges, unread_starts
@@ -94,7 +96,8 @@ class MicroBatches:
         check_stream(self.stream, self.lanes)
         self._write_answers()
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
-        self.read_until_ms = self.lanes.read_until()[lease.lane] or self.clock()
+        known_ms = self.lanes.read_until()[lease.lane]
+        self.read_until_ms = known_ms or self._unread_since_ms(lease, self.lanes.starts()) - 1
         self.ledger.settle_orphans(lease, self.clock())
         self.landing.begin()
         redone = []
@@ -106,6 +109,18 @@ class MicroBatches:
         self.committed = {**self.lanes.starts(), **self.landing.committed()}
         self.lanes.correct_offsets(lease, self._own(lease, self.committed))
         return redone
+
+    def has_processed(self, lease: Lease, until_ms: int) -> bool:
+        """Whether nothing waits that was appended to the lane's partitions until then; false while no broker answers.
+
+        To be asked between two steps. A read that found nothing does not tell: it may not have reached the broker.
+        """
+        if self.read_until_ms < until_ms:
+            return False
+        try:
+            return self._unread_since_ms(lease, self.committed) > until_ms
+        except StreamFullError:  # Nobody answers now; it is asked again at the next look.
+            return False
 
     def step(self, lease: Lease) -> BatchResult | None:
         """One micro-batch, or a part of what somebody wants decided again, by turns; None when there was nothing to do.
@@ -184,6 +199,12 @@ class MicroBatches:
             self.lanes.begin_at(lease, begun)
             self.committed |= begun
         return {partition: self.committed[partition] for partition in partitions}
+
+    def _unread_since_ms(self, lease: Lease, committed: Mapping[int, int]) -> int:
+        """When the oldest event that waits was appended to the lane's partitions, at the latest; now if none waits."""
+        now_ms = self.clock()
+        lag = self.stream.lag(committed, lambda partition: self.lanes.is_of(lease.lane, partition))
+        return now_ms - ceil(lag.seconds * 1000)
 
     def _own(self, lease: Lease, offsets: Mapping[int, int]) -> dict[int, int]:
         return {partition: offsets[partition] for partition in self.lanes.partitions_of(lease.lane, offsets)}

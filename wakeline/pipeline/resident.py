@@ -158,7 +158,7 @@ class Resident:
     def _pause_reason(self, lease: Lease) -> str | None:
         """Why the lane stands still from now on, if it does; that it has read what it was to read before is noted."""
         pause = self.lanes.pauses().get(self.lane) if self._pause_is_worth_a_look() else None
-        if pause is None or (pause.after_ms and pause.after_ms > self.batches.read_until_ms):
+        if pause is None or (pause.after_ms and not self.batches.has_processed(lease, pause.after_ms)):
             return None
         if pause.after_ms:
             self.lanes.note_read(lease, self.batches.read_until_ms)

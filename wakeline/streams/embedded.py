@@ -6,7 +6,7 @@ returns, and readers never wait for writers (write-ahead log, https://sqlite.org
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -24,7 +24,7 @@ from wakeline.streams.embedded_log import (
     select_size,
 )
 from wakeline.streams.offsets import require_within
-from wakeline.streams.protocol import Facts, Lag, PartitionHead, Record, partition_of
+from wakeline.streams.protocol import Facts, Lag, PartitionHead, Record, every, partition_of
 from wakeline.streams.sharing import share_out
 
 # Appends are merged into one transaction up to here; beyond it the write-ahead log grows for no gain.
@@ -113,10 +113,10 @@ class EmbeddedStream:
     def commit(self, committed: Mapping[int, int]) -> None:
         """Nothing to tell: there is no broker."""
 
-    def lag(self, committed: Mapping[int, int]) -> Lag:
-        """Unread events of all partitions, and the age of the oldest of them; cheap enough to poll."""
+    def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
+        """Unread events of these partitions, and the age of the oldest of them; cheap enough to poll."""
         with self._connections.take() as connection:
-            heads = select_heads(connection)
+            heads = [head for head in select_heads(connection) if is_meant(head.partition)]
             starts = {head.partition: max(head.earliest, committed.get(head.partition, 0)) for head in heads}
             unread = [head for head in heads if head.next > starts[head.partition]]
             oldest = [select_records(connection, head.partition, starts[head.partition], 1, 1) for head in unread]

@@ -3,7 +3,7 @@
 Offsets are not dense where others write with transactions: a record's is at least the one that was asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from wakeline.clock import Clock
 from wakeline.settings import KafkaSettings
@@ -12,7 +12,7 @@ from wakeline.streams.kafka_connection import Connection
 from wakeline.streams.kafka_lag import Group, OldestUnread
 from wakeline.streams.kafka_reading import Reading
 from wakeline.streams.kafka_topic import Topic
-from wakeline.streams.protocol import Facts, Lag, Record
+from wakeline.streams.protocol import Facts, Lag, Record, every
 
 
 class KafkaStream:
@@ -66,12 +66,12 @@ class KafkaStream:
         """Tell the consumer group `wakeline-<name>`, without waiting; a failure is logged once."""
         self._group.tell(committed)
 
-    def lag(self, committed: Mapping[int, int]) -> Lag:
-        """Unread events of all partitions, and the age of the oldest of them; cheap enough for once a second.
+    def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
+        """Unread events of these partitions, and the age of the oldest of them; cheap enough for once a second.
 
         Where others write with transactions, their markers count as events. Raises StreamError when nobody answers.
         """
-        heads = self._topic.heads(range(self._topic.partitions()))
+        heads = self._topic.heads(filter(is_meant, range(self._topic.partitions())))
         starts = {head.partition: max(head.earliest, committed.get(head.partition, 0)) for head in heads}
         unread = [head for head in heads if head.next > starts[head.partition]]
         found = self._oldest.appended_at_ms({head.partition: starts[head.partition] for head in unread})

@@ -4,7 +4,7 @@ Kinesis names records by sequence numbers with gaps. Readers number them as they
 and landing keeps both: so offsets are dense here too, and after a crash reading goes on behind what landing holds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from wakeline.streams.kinesis_reader import Reader, require_position
 from wakeline.streams.kinesis_shards import Shard, Shards
 from wakeline.streams.kinesis_verify import HOUR_MS, require_kept, require_succeeded
 from wakeline.streams.kinesis_waiting import Waiting
-from wakeline.streams.protocol import Facts, Lag, Record
+from wakeline.streams.protocol import Facts, Lag, Record, every
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis.type_defs import StreamDescriptionSummaryTypeDef
@@ -84,11 +84,12 @@ class KinesisStream:
     def commit(self, committed: Mapping[int, int]) -> None:
         """Nothing to tell: Kinesis knows no readers."""
 
-    def lag(self, committed: Mapping[int, int]) -> Lag:
-        """The age of the oldest unread event; Kinesis does not count them. A second old at most."""
+    def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
+        """The age of the oldest unread event; Kinesis does not count them. Of all partitions a second old at most."""
+        if is_meant is not every:
+            return self._asked_lag(committed, is_meant)
         if self._lag_of != committed or self._api.waiting.monotonic() >= self._lag_until:
-            looks = self._looks(self._unfinished(), committed)
-            self._lag = Lag(None, max((look.seconds(self._clock()) for look in looks.values()), default=0.0))
+            self._lag = self._asked_lag(committed, every)
             self._lag_of = dict(committed)
             self._lag_until = self._api.waiting.monotonic() + _LAG_SECONDS
         return self._lag
@@ -129,6 +130,10 @@ class KinesisStream:
         """Returns when no call is under way any more; later calls raise StreamError."""
         self._pool.shutdown(cancel_futures=True)
         self._api.close()
+
+    def _asked_lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool]) -> Lag:
+        looks = self._looks([shard for shard in self._unfinished() if is_meant(shard.partition)], committed)
+        return Lag(None, max((look.seconds(self._clock()) for look in looks.values()), default=0.0))
 
     def _summary(self) -> "StreamDescriptionSummaryTypeDef":
         name = self._api.settings.stream

@@ -1,6 +1,6 @@
 """What every event stream offers: the same method names in the same order for each of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from zlib import crc32
@@ -51,6 +51,11 @@ class Facts:
     retention_hours: float | None
 
 
+def every(_partition: int) -> bool:
+    """All partitions are meant."""
+    return True
+
+
 class EventStream(Protocol):
     """A partitioned, ordered, durable log. Offsets are ours: nothing here remembers who has read what."""
 
@@ -87,8 +92,11 @@ class EventStream(Protocol):
     def commit(self, committed: Mapping[int, int]) -> None:
         """Tell the broker how far processing is, for its own displays of lag; nothing is ever read back."""
 
-    def lag(self, committed: Mapping[int, int]) -> Lag:
-        """How far `committed`, the next offset of each partition, is behind the end of the stream."""
+    def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
+        """How far `committed`, the next offset of each partition, is behind the end of the partitions that are meant.
+
+        Asks the broker, which a read that gave nothing may not have reached. Raises StreamError when nobody answers.
+        """
 
     def facts(self) -> Facts:
         """Asks the broker. Raises StreamError, in a sentence, with what is wrong: address, credentials, the stream.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wakeline.clock import Clock
 from wakeline.errors import StreamError, StreamFullError
-from wakeline.streams.protocol import EventStream, Facts, Lag, Record
+from wakeline.streams.protocol import EventStream, Facts, Lag, Record, every
 from wakeline.streams.spool_drain import Broker, Drainer, Gate
 from wakeline.streams.spool_file import SpoolFile
 
@@ -89,9 +89,9 @@ class SpooledStream:
         """As the broker's."""
         self._broker.opened().commit(committed)
 
-    def lag(self, committed: Mapping[int, int]) -> Lag:
+    def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
         """As the broker's: what is spooled does not count."""
-        return self._broker.opened().lag(committed)
+        return self._broker.opened().lag(committed, is_meant)
 
     def facts(self) -> Facts:
         """As the broker's."""
