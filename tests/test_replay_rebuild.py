@@ -272,6 +272,63 @@ def test_the_tables_and_their_views_get_the_definition_of_now_other_columns_and_
     assert_clean(site, clean)
 
 
+def crash(*_: Any) -> None:
+    raise CrashError
+
+
+def add_a_column(site: Site) -> None:
+    """The project's person_states has a column more than the deployed one."""
+    model = site.settings.dbt_dir / "models/profiles/states/person_states.sql"
+    added = "    countStateIf(event = 'Product Viewed') as viewed,\n    minSimpleState(occurred_at) as first_seen_at,"
+    text = model.read_text(encoding="utf-8").replace("    minSimpleState(occurred_at) as first_seen_at,", added)
+    model.write_text(text, encoding="utf-8")
+
+
+def test_a_rebuild_that_dies_between_tables_and_views_lets_nothing_in_until_it_is_done_again(
+    own_project: Site, clean: BuildClean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = own_project
+    site.play(FIRST, RecordingEsp())
+    add_a_column(site)
+    rebuilding = Rebuilding(site, with_dbt=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Shadow, "redefine", crash)
+        patch.setattr(Rebuild, "_drop", lambda *_: None)  # Who is dead does not tidy up.
+        with pytest.raises(CrashError):
+            rebuilding.run("person_states")
+    with pytest.raises(RebuildError, match=r"run 'wakeline rebuild --execute' without naming models\.$"):
+        site.play(SECOND, RecordingEsp())
+    site.clock.now_ms += LEASE_MS
+    assert site.counts()["landing"] == len(FIRST)
+    with pytest.raises(RebuildError, match="all models must be rebuilt"):
+        rebuilding.run("person_states")
+    result = rebuilding.run()
+    assert (result.redefined, result.changed_columns) == (("person_states_mv",), ())
+    site.play([], RecordingEsp())
+    assert viewed(site) == {"user:ann": 1, "anonymous:phone": 0, "user:bob": 4}
+    assert_clean(site, clean)
+
+
+def test_a_rebuild_whose_new_view_is_refused_leaves_everything_as_it_was(
+    own_project: Site, clean: BuildClean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = own_project
+    site.play(FIRST, RecordingEsp())
+    add_a_column(site)
+    before, redefine = uuids(site), Shadow.redefine
+
+    def refused_once(shadow: Shadow, queries: dict[str, str]) -> None:
+        monkeypatch.setattr(Shadow, "redefine", redefine)
+        redefine(shadow, {view: f"{query} NO SQL" for view, query in queries.items()})
+
+    monkeypatch.setattr(Shadow, "redefine", refused_once)
+    with pytest.raises(WarehouseError, match="did not change the views"):
+        Rebuilding(site, with_dbt=True).run("person_states")
+    assert uuids(site) == before
+    site.play(SECOND, RecordingEsp())
+    assert_clean(site, clean)
+
+
 def viewed(site: Site) -> dict[str, int]:
     return dict(site.rows("SELECT id, countMerge(viewed) FROM person_states GROUP BY id"))  # type: ignore[arg-type]
 

@@ -42,7 +42,7 @@ class ArchiveError(WakelineError):
 
 
 class RebuildError(WakelineError):
-    """Profiles cannot be rebuilt as things are; what was there is as it was."""
+    """Profiles cannot be rebuilt as things are, and what was there is as it was; or they must be rebuilt first."""
 
 
 class ReplayError(WakelineError):

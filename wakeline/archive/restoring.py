@@ -25,6 +25,7 @@ from wakeline.archive.store import Store
 from wakeline.errors import ArchiveError
 from wakeline.pipeline.classify import LandingRow
 from wakeline.pipeline.lanes import Lease
+from wakeline.warehouse.fence import require_open
 from wakeline.warehouse.landing import Landing
 
 # Tables remember their last 10,000 inserts, and one insert may be several of a table's, one for each month.
@@ -69,9 +70,11 @@ class Restorer:
 
         A restore that was cut off is finished first, whatever its hours. Raises ArchiveError for a file that is
         missing or damaged, for an hour that an earlier one must be restored before, and when another run is at it;
-        LeaseLostError and WarehouseError.
+        LeaseLostError and WarehouseError; RebuildError while a rebuild that was cut off must be done again.
         """
         with self.leases.held() as lease:
+            if not dry_run:
+                require_open(self.client)
             hours = self._hours()
             self._archived = Archived(self.store, [hour for hour in hours if hour.stream == self.stream])
             self._finish_begun(dry_run)

@@ -19,7 +19,7 @@ from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.replay.chain import Chain
 from wakeline.replay.outlook import Outlook, outlook
 from wakeline.replay.standstill import Leases
-from wakeline.warehouse.fence import raise_fence
+from wakeline.warehouse.fence import close_fence, is_closed, open_fence, raise_fence
 from wakeline.warehouse.landed import Digest, Landed, together
 from wakeline.warehouse.shadow import Shadow, Table, drop_leftovers, prefix_of, tables
 from wakeline.warehouse.spans import Offsets, Span, chunks, spans_between, total, without
@@ -103,6 +103,7 @@ class Rebuild:
         """
         seen = outlook(self.client, self.lanes, self.live, self.stream, chain)
         self.log(_sentence(seen, chain))
+        self._require_whole(order)
         if not order.execute:
             return _result(chain, seen)
         seen.require_possible(order.accept_missing)
@@ -113,6 +114,17 @@ class Rebuild:
                 return self._rebuild(shadow, chain, seen)
             finally:
                 self._drop(shadow)
+
+    def _require_whole(self, order: Order) -> None:
+        """Which tables are new and have old views, nobody knows: after a rebuild that died there all are done."""
+        if not is_closed(self.client):
+            return
+        if order.models:
+            raise RebuildError(
+                "A rebuild was cut off between tables and views, so all models must be rebuilt: name none. Until then"
+                " nothing comes into landing, and events wait in the stream."
+            )
+        self.log("A rebuild was cut off between tables and views: events wait in the stream until this one is done")
 
     def _drop(self, shadow: Shadow) -> None:
         try:
@@ -133,7 +145,7 @@ class Rebuild:
                 stood_ms = self._clock()
                 self._require_same_definitions(shadow, deployed)
                 changed = tuple(shadow.changed_columns(chain.models))
-                redefined = self._finish(shadow, chain, done, held)
+                redefined = self._finish(shadow, chain, done, held, deployed)
                 stood_ms = self._clock() - stood_ms
         self.log(f"Exchanged; the lanes stood still for {stood_ms} ms")
         return _result(
@@ -201,24 +213,41 @@ class Rebuild:
         if shadow.view_queries(self.live) != deployed:
             raise RebuildError("Models were deployed meanwhile; the profiles are as they were. Rebuild again.")
 
-    def _finish(self, shadow: Shadow, chain: Chain, done: Offsets, held: Sequence[Lease]) -> tuple[str, ...]:
+    def _finish(
+        self, shadow: Shadow, chain: Chain, done: Offsets, held: Sequence[Lease], deployed: Mapping[str, str]
+    ) -> tuple[str, ...]:
         """While all lanes stand still: what is new since, without what lanes have begun and do again, then exchange."""
         raise_fence(self.client, self.leases.sleep, PATIENCE_SECONDS)
         spans = spans_between(done, self._landed.ends_beyond(done))
         self._insert(shadow, without(spans, self.stream, self.lanes.begun_batches()), 0)
         new = {name: table.uuid for name, table in shadow.tables(chain.models).items()}
         queries = shadow.redefined(chain.models)
+        old = {name: table.uuid for name, table in tables(self.client, self.live, chain.models).items()}
+        was_closed = is_closed(self.client)
         self.leases.require(held)
-        self._exchange(shadow, new, queries)
+        try:
+            self._exchange(shadow, new, queries)
+        except WarehouseError:
+            shadow.exchange(old)  # ClickHouse refused something: everything as it was, and the lanes may go on.
+            shadow.redefine({view: deployed[view] for view in queries if view in deployed})
+            if not was_closed:
+                open_fence(self.client)
+            raise
         self._require_still_held(held)
         return tuple(sorted(queries))
 
     def _exchange(self, shadow: Shadow, new: Mapping[str, str], queries: Mapping[str, str]) -> None:
-        """Wait for a ClickHouse that went away in the middle, and do the rest."""
+        """Wait for a ClickHouse that went away in the middle, and do the rest.
+
+        Lanes that come between tables and views would bring rows of the old definition into the new tables.
+        """
         for _ in range(round(PATIENCE_SECONDS / _AGAIN_SECONDS)):
             try:
+                if queries:
+                    close_fence(self.client)
                 shadow.exchange(new)
                 shadow.redefine(queries)
+                open_fence(self.client)
                 return
             except WarehouseError as error:
                 if not _is_away(error):
@@ -227,7 +256,8 @@ class Rebuild:
                 self.leases.sleep(_AGAIN_SECONDS)
         raise RebuildError(
             f"ClickHouse has been away for {PATIENCE_SECONDS:.0f} seconds while tables were exchanged: some may be"
-            " rebuilt and others not, each of them complete. Rebuild again when it is back."
+            " rebuilt and others not, each of them complete. Rebuild again when it is back; if views were to change,"
+            " events wait in the stream until then."
         )
 
     def _require_still_held(self, held: Sequence[Lease]) -> None:

@@ -4,13 +4,15 @@ Until somebody raises the fence, the batch's deduplication token does that: the 
 batch. Tables that were exchanged in between do not know the token, so the insert must not reach them. Every lane says
 with its inserts which epoch it began in, and a constraint of landing refuses those of an earlier one. Inserts that say
 nothing pass. Only the server can tell the two apart, so that is where the fence stands.
+
+It is closed to all lanes while tables are new and their views are still old: a rebuild that dies then leaves it closed.
 """
 
 from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
 
-from wakeline.errors import WarehouseError
+from wakeline.errors import RebuildError, WarehouseError
 from wakeline.warehouse.client import FAULTS, first_line
 
 #: Begins the comment of an insert by a lane; the number of the epoch follows. The server's query log shows it as well.
@@ -26,6 +28,16 @@ _RAISE = f"""
             NOT startsWith(getSetting('log_comment'), '{_COMMENT}')
             OR getSetting('log_comment') = '{_COMMENT}{{epoch}}'
 """
+_CLOSED = "no_inserts_until_views_are_rebuilt"
+_CLOSE = f"""
+    ALTER TABLE landing ADD CONSTRAINT IF NOT EXISTS {_CLOSED}
+        CHECK NOT startsWith(getSetting('log_comment'), '{_COMMENT}')
+"""
+_OPEN = f"ALTER TABLE landing DROP CONSTRAINT IF EXISTS {_CLOSED}"
+_IS_CLOSED = f"""
+    SELECT count() FROM system.tables
+    WHERE database = currentDatabase() AND name = 'landing' AND position(create_table_query, '{_CLOSED}') > 0
+"""  # noqa: S608 - a constant
 _UNDER_WAY = f"""
     SELECT count() FROM system.processes
     WHERE query_kind = 'Insert' AND current_database = currentDatabase()
@@ -54,6 +66,40 @@ def raise_fence(client: Client, sleep: Callable[[float], None], patience_seconds
         _await_inserts(client, sleep, patience_seconds)
     except FAULTS as error:
         raise WarehouseError(f"ClickHouse did not close landing to late inserts: {first_line(error)}") from error
+
+
+def close_fence(client: Client) -> None:
+    """From now on landing refuses every insert of a lane, whatever becomes of this process."""
+    _alter(client, _CLOSE)
+
+
+def open_fence(client: Client) -> None:
+    """Landing takes the inserts of its epoch again."""
+    _alter(client, _OPEN)
+
+
+def is_closed(client: Client) -> bool:
+    """Whether a rebuild is between tables and views, or died there."""
+    try:
+        return bool(client.query(_IS_CLOSED).result_rows[0][0])
+    except FAULTS as error:
+        raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
+
+
+def require_open(client: Client) -> None:
+    """Raise RebuildError when rows would come into new tables through old views."""
+    if is_closed(client):
+        raise RebuildError(
+            "A rebuild of profiles was cut off when tables were new and their views still old, so nothing comes into"
+            " landing, and events wait in the stream: run 'wakeline rebuild --execute' without naming models."
+        )
+
+
+def _alter(client: Client, statement: str) -> None:
+    try:
+        client.command(statement)
+    except FAULTS as error:
+        raise WarehouseError(f"ClickHouse did not close or open landing: {first_line(error)}") from error
 
 
 def _await_inserts(client: Client, sleep: Callable[[float], None], patience_seconds: float) -> None:

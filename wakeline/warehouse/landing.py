@@ -11,7 +11,7 @@ from wakeline.errors import WarehouseError
 from wakeline.pipeline.classify import SCHEMA_VERSION, LandingRow
 from wakeline.pipeline.lanes import Ranges
 from wakeline.warehouse.client import FAULTS, first_line
-from wakeline.warehouse.fence import comment_of, current_epoch
+from wakeline.warehouse.fence import comment_of, current_epoch, require_open
 
 _COLUMNS = [
     "stream", "partition", "offset", "position", "status", "reason", "schema_version", "message_id", "id", "user_id",
@@ -72,7 +72,11 @@ class Landing:
         self._comment = ""
 
     def begin(self) -> None:
-        """What a new holder of a lane does before it inserts anything; another one's inserts may be refused since."""
+        """What a new holder of a lane does before it inserts anything; another one's inserts may be refused since.
+
+        Raises RebuildError when a rebuild was cut off so that nothing may come in until the next.
+        """
+        require_open(self._client)
         self.pin_view_tokens()
         try:
             self._comment = comment_of(current_epoch(self._client))
