@@ -10,7 +10,7 @@ from orchestration.jobs import batch_models, check_dbt_models, rebuild_dbt_model
 from orchestration.lane_checks import no_lane_is_paused
 from orchestration.lane_jobs import drain_and_stop, pause_lane, resume_lane
 from orchestration.rebuilding import rebuild_profiles
-from orchestration.replay_jobs import reactivate_window, replay_quarantine, reset_lane
+from orchestration.replay_jobs import reactivate_window, replay_quarantine, reset_lane, withdraw_reactivation
 from orchestration.resident import resident_lane
 from orchestration.retention import clean_up, clean_up_schedule
 from orchestration.sla_checks import build_sla_checks
@@ -42,6 +42,7 @@ def definitions() -> dg.Definitions:
             resume_lane,
             drain_and_stop,
             reactivate_window,
+            withdraw_reactivation,
             replay_quarantine,
             reset_lane,
             clean_up,

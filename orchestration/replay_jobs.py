@@ -10,7 +10,7 @@ from pydantic import Field
 from orchestration.auditing import ByHand, audited_run
 from orchestration.configuration import KIND_TAG, settings
 from wakeline.clock import system_clock
-from wakeline.replay import quarantine, resetting
+from wakeline.replay import quarantine, resetting, withdrawing
 from wakeline.replay.repair import Repair
 from wakeline.replay.window import Asked, Windows
 
@@ -51,6 +51,33 @@ def reactivate(context: dg.OpExecutionContext, config: WindowConfig) -> None:
 )
 def reactivate_window() -> None:
     reactivate()
+
+
+class WithdrawConfig(ByHand):
+    """Which parts of re-activated windows are taken back."""
+
+    run_id: str = Field("", description="Run id of the run of reactivate_window that asked for it; empty: of any.")
+    campaign: str = Field("", description="Folder name of the campaign, which may be gone; empty: of any.")
+
+
+@dg.op(description="Takes back what a re-activated window has left to the lanes and they have not decided yet.")
+def withdraw(context: dg.OpExecutionContext, config: WithdrawConfig) -> None:
+    asked = withdrawing.Asked(**config.model_dump(exclude={"by"}))
+    with (
+        audited_run(context, settings(), system_clock, config.by, asdict(asked)) as result,
+        withdrawing.open_queue(settings()) as queue,
+    ):
+        result |= withdrawing.withdraw(queue, asked)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "replay"},
+    description="Takes back what a run of reactivate_window has left to the lanes and they have not decided yet. Name"
+    " the run, the campaign or both.",
+)
+def withdraw_reactivation() -> None:
+    withdraw()
 
 
 class QuarantineConfig(ReplayForm):

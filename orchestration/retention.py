@@ -14,6 +14,7 @@ from orchestration.resident import resident_lane
 from wakeline.activation.rules import rules_of
 from wakeline.clock import system_clock, to_datetime
 from wakeline.engines import open_database
+from wakeline.replay.withdrawing import withdraw_deleted
 from wakeline.retention.sends import Forgotten, copied_sends, forget_sends, require_long_enough
 from wakeline.warehouse.client import connect
 
@@ -35,14 +36,16 @@ class CleanUpConfig(dg.Config):
 def delete_what_is_old(context: dg.OpExecutionContext, config: CleanUpConfig) -> None:
     now, say = to_datetime(system_clock()), context.log.info
     counts = clean_dagster(context.instance, now, config.dry_run, say)
-    context.add_output_metadata({"dry_run": config.dry_run, **counts, **clean_ledger(now, config.dry_run, say)})
+    counts |= clean_ledger(now, config.dry_run, say)
+    counts["reactivation_parts"] = withdraw_deleted(settings(), system_clock, campaigns(), config.dry_run, say)
+    context.add_output_metadata({"dry_run": config.dry_run, **counts})
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "maintenance"},
-    description="Deletes runs, events and sends that are older than the settings [retention] say; every night by its"
-    " schedule. By hand it is a dry run unless told otherwise.",
+    description="Deletes runs, events and sends that are older than the settings [retention] say, and what waits for a"
+    " campaign that is gone; every night by its schedule. By hand it is a dry run unless told otherwise.",
 )
 def clean_up() -> None:
     delete_what_is_old()

@@ -8,6 +8,7 @@ from support.clocks import Hand
 from support.sending import Book
 
 from wakeline.engines import open_sqlite
+from wakeline.settings import Settings
 
 if TYPE_CHECKING:  # Tests without a warehouse or a broker need not wait for their imports.
     from support.dynamodb import DynamoServer
@@ -32,6 +33,22 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def book(engine: Engine) -> Book:
     return Book(engine)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a deployment with campaigns of its own and no server, which every command finds."""
+    from support.deployed import deployed_in
+
+    return deployed_in(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def own_book(settings: Settings) -> Iterator[Book]:
+    """The ledger of that deployment."""
+    opened = open_sqlite(settings.ledger_path)
+    yield Book(opened)
+    opened.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -2,45 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from support.clocks import HOUR_MS, NOW_MS
-from support.mailing import ROOT
+from support.deployed import run
 from support.sending import Book, answered, granted, intended, marketing
 
 from wakeline import overview
 from wakeline.activation.control import open_control
 from wakeline.activation.esp.protocol import Accepted, Rejected, TryLater, Unknown
-from wakeline.cli import cli
-from wakeline.engines import open_sqlite
 from wakeline.errors import ConfigError
-from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
+from wakeline.settings import Settings
 
 ALL = ["abandoned_cart", "category_dwell", "confirm_opt_in", "order_confirmation"]
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A deployment with campaigns of its own."""
-    shutil.copytree(ROOT / "campaigns", tmp_path / "campaigns")
-    (tmp_path / "wakeline.toml").write_text('data_dir = "data"\n', encoding="utf-8")
-    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "wakeline.toml"))
-    return load_settings()
-
-
-@pytest.fixture
-def book(settings: Settings) -> Iterator[Book]:
-    engine = open_sqlite(settings.ledger_path)
-    yield Book(engine)
-    engine.dispose()
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner(catch_exceptions=False).invoke(cli, arguments)
 
 
 def listed(settings: Settings, hours: float = 24, now_ms: int = NOW_MS) -> dict[str, dict[str, Any]]:
@@ -56,10 +31,10 @@ def test_every_campaign_is_listed_before_anything_was_sent(settings: Settings) -
     assert (cart["class"], cart["trigger"], cart["sent"], cart["skipped"]) == ("marketing", "abandoned_cart", 0, {})
 
 
-def test_a_pause_holds_and_says_who_and_why_until_it_is_resumed(book: Book, settings: Settings) -> None:
+def test_a_pause_holds_and_says_who_and_why_until_it_is_resumed(own_book: Book, settings: Settings) -> None:
     done = run("pause", "order_confirmation", "--reason", " wrong price ", "--by", "ann")
     assert done.output.endswith(" by ann: wrong price\n")
-    [told] = book.claim(book.hold(), intended())
+    [told] = own_book.claim(own_book.hold(), intended())
     assert told.reason == "campaign_paused"
     entry = listed(settings)["order_confirmation"]
     assert (entry["state"], entry["paused_by"], entry["pause_reason"]) == ("paused", "ann", "wrong price")
@@ -72,13 +47,13 @@ def test_a_pause_holds_and_says_who_and_why_until_it_is_resumed(book: Book, sett
 
 
 def test_who_does_it_is_the_login_name_unless_told(
-    book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    own_book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "cy")
     run("pause", "abandoned_cart", "--reason", "a typo")
     assert listed(settings)["abandoned_cart"]["paused_by"] == "cy"
     run("resume", "abandoned_cart")
-    assert book.ledger.resumes()["abandoned_cart"]["resumed_by"] == "cy"
+    assert own_book.ledger.resumes()["abandoned_cart"]["resumed_by"] == "cy"
 
 
 @pytest.mark.parametrize("command", [("pause", "nobody", "--reason", "why"), ("resume", "nobody")])
@@ -96,7 +71,9 @@ def test_a_pause_needs_a_reason(settings: Settings) -> None:
         run("pause", "abandoned_cart", "--reason", "  ")
 
 
-def test_a_paused_campaign_whose_folder_is_gone_is_listed_and_can_be_resumed(book: Book, settings: Settings) -> None:
+def test_a_paused_campaign_whose_folder_is_gone_is_listed_and_can_be_resumed(
+    own_book: Book, settings: Settings
+) -> None:
     with open_control(settings, lambda: NOW_MS) as control:
         control.pause("abandoned_cart", "ann", "a typo")
     shutil.rmtree(settings.campaigns_dir / "abandoned_cart")
@@ -106,14 +83,14 @@ def test_a_paused_campaign_whose_folder_is_gone_is_listed_and_can_be_resumed(boo
     assert "abandoned_cart" not in listed(settings)
 
 
-def test_each_send_is_counted_under_what_became_of_it(book: Book, settings: Settings) -> None:
-    lease = book.hold()
-    book.say(lease, granted())
+def test_each_send_is_counted_under_what_became_of_it(own_book: Book, settings: Settings) -> None:
+    lease = own_book.hold()
+    own_book.say(lease, granted())
     outcomes = [Accepted("1"), Accepted("2"), Rejected("no"), TryLater(60, "busy"), Unknown("gone")]
     for number, outcome in enumerate(outcomes):
-        [told] = book.claim(lease, intended(f"order/{number}"))
-        book.ledger.settle([answered(told.claim, outcome)])
-    book.claim(lease, marketing(ids=("user:bob",), address="bob@example.com"), marketing(address=""))
+        [told] = own_book.claim(lease, intended(f"order/{number}"))
+        own_book.ledger.settle([answered(told.claim, outcome)])
+    own_book.claim(lease, marketing(ids=("user:bob",), address="bob@example.com"), marketing(address=""))
     entries = listed(settings)
     order = entries["order_confirmation"]
     assert {state: order[state] for state in overview.STATES} == {
@@ -122,10 +99,10 @@ def test_each_send_is_counted_under_what_became_of_it(book: Book, settings: Sett
     assert entries["abandoned_cart"]["skipped"] == {"no_address": 1, "no_consent": 1}
 
 
-def test_what_waits_is_counted_however_long_and_the_rest_within_the_hours(book: Book, settings: Settings) -> None:
-    lease = book.hold()
-    [sent, waiting] = book.claim(lease, intended("order/1"), intended("order/2"))
-    book.ledger.settle([answered(sent.claim, Accepted("1")), answered(waiting.claim, TryLater(60, "busy"))])
+def test_what_waits_is_counted_however_long_and_the_rest_within_the_hours(own_book: Book, settings: Settings) -> None:
+    lease = own_book.hold()
+    [sent, waiting] = own_book.claim(lease, intended("order/1"), intended("order/2"))
+    own_book.ledger.settle([answered(sent.claim, Accepted("1")), answered(waiting.claim, TryLater(60, "busy"))])
     for hours, now_ms, counted in (
         (1, NOW_MS + HOUR_MS, 1),
         # The answer is a millisecond later than its claim.
@@ -137,7 +114,7 @@ def test_what_waits_is_counted_however_long_and_the_rest_within_the_hours(book: 
 
 
 def test_the_table_shows_words_of_people_as_they_are(
-    book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    own_book: Book, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     run("pause", "abandoned_cart", "--reason", "[red]price[/red]", "--by", "ann")

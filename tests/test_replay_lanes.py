@@ -1,42 +1,19 @@
 """Pausing, resuming and draining lanes, as somebody at a terminal or in Dagster sees it."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from click.testing import CliRunner, Result
 from support.clocks import NOW_MS, Hand
+from support.deployed import run
 from support.sending import LANE, LEASE_MS, Book
 from support.warehouse import no_warnings
 
-from wakeline.cli import cli
-from wakeline.engines import open_sqlite
 from wakeline.errors import ConfigError, ReplayError
 from wakeline.replay.audit import open_audit
 from wakeline.replay.lane_control import LaneControl
-from wakeline.settings import CONFIG_VARIABLE, Settings, load_settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    (tmp_path / "wakeline.toml").write_text('data_dir = "data"\n', encoding="utf-8")
-    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "wakeline.toml"))
-    monkeypatch.setenv("COLUMNS", "300")
-    return load_settings()
-
-
-@pytest.fixture
-def book(settings: Settings) -> Iterator[Book]:
-    engine = open_sqlite(settings.ledger_path)
-    yield Book(engine)
-    engine.dispose()
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner(catch_exceptions=False).invoke(cli, arguments)
+from wakeline.settings import Settings
 
 
 def lane() -> dict[str, Any]:
@@ -44,7 +21,7 @@ def lane() -> dict[str, Any]:
     return dict(entry)
 
 
-def test_a_lane_is_paused_and_resumed_and_shown(book: Book) -> None:
+def test_a_lane_is_paused_and_resumed_and_shown(own_book: Book) -> None:
     assert lane()["state"] == "without a run"
     run("pause-lane", "0", "--reason", " an upgrade ", "--by", "ann")
     assert {name: lane()[name] for name in ("state", "paused_by", "pause_reason")} == {
@@ -55,7 +32,7 @@ def test_a_lane_is_paused_and_resumed_and_shown(book: Book) -> None:
     assert "by ann: an upgrade" in shown
     assert run("resume-lane", "0").output == "Lane 0 is resumed.\n"
     assert run("resume-lane", "0").output == "Lane 0 was not paused.\n"
-    entries = open_audit(book.engine).latest(9)
+    entries = open_audit(own_book.engine).latest(9)
     assert [(one.operation, one.result) for one in entries] == [
         ("resume-lane", {"was_paused": False}),
         ("resume-lane", {"was_paused": True}),
@@ -63,7 +40,7 @@ def test_a_lane_is_paused_and_resumed_and_shown(book: Book) -> None:
     ]
 
 
-def test_what_is_done_to_lanes_is_told_to_scripts(book: Book) -> None:
+def test_what_is_done_to_lanes_is_told_to_scripts(own_book: Book) -> None:
     paused = json.loads(run("pause-lane", "0", "--reason", "an upgrade", "--by", "ann", "--json").output)
     assert paused.items() <= lane().items()
     assert (paused["lane"], paused["paused_by"], paused["pause_reason"]) == ("0", "ann", "an upgrade")
@@ -71,14 +48,14 @@ def test_what_is_done_to_lanes_is_told_to_scripts(book: Book) -> None:
         assert json.loads(run("resume-lane", "0", "--json").output) == {"lane": "0", "was_paused": was_paused}
     run("pause-lane", "0", "--reason", "an upgrade")
     drained = json.loads(run("drain", "--json").output)
-    [entry] = open_audit(book.engine).latest(1)
+    [entry] = open_audit(own_book.engine).latest(1)
     assert drained == entry.result
     assert set(drained) == {"processed_until"}
 
 
-def test_who_is_at_work_and_how_far_is_shown(book: Book) -> None:
-    lease = book.hold("run-1", now_ms=NOW_MS * 2)  # The clock of the command is the machine's.
-    book.lanes.commit(lease, {0: (0, 5), 3: (7, 9)}, NOW_MS, NOW_MS * 2, read_until_ms=NOW_MS)
+def test_who_is_at_work_and_how_far_is_shown(own_book: Book) -> None:
+    lease = own_book.hold("run-1", now_ms=NOW_MS * 2)  # The clock of the command is the machine's.
+    own_book.lanes.commit(lease, {0: (0, 5), 3: (7, 9)}, NOW_MS, NOW_MS * 2, read_until_ms=NOW_MS)
     assert lane() == {
         "lane": "0", "state": "running", "run_id": "run-1", "read_until": "2027-01-15T08:00:00.000Z",
         "paused_at": None, "paused_by": None, "pause_reason": None, "offsets": {"0": 5, "3": 9},
@@ -99,36 +76,38 @@ def test_a_pause_needs_a_reason(settings: Settings) -> None:
     assert lane()["state"] == "without a run"
 
 
-def test_a_drain_returns_when_every_lane_has_read_what_was_there_and_no_run_is_at_work(book: Book, clock: Hand) -> None:
-    lease = book.hold("run-1")
+def test_a_drain_returns_when_every_lane_has_read_what_was_there_and_no_run_is_at_work(
+    own_book: Book, clock: Hand
+) -> None:
+    lease = own_book.hold("run-1")
     looks: list[bool] = []
 
     def look(seconds: float) -> None:
         clock.now_ms += round(seconds * 1000)
-        looks.append(book.lanes.is_paused(LANE))
+        looks.append(own_book.lanes.is_paused(LANE))
         if len(looks) == 2:
-            book.lanes.note_read(lease, NOW_MS)
+            own_book.lanes.note_read(lease, NOW_MS)
         if len(looks) == 4:
-            book.lanes.release(lease)
+            own_book.lanes.release(lease)
 
-    until_ms = LaneControl(book.lanes, clock, look).drain("ann", "an upgrade", wait_seconds=5)
+    until_ms = LaneControl(own_book.lanes, clock, look).drain("ann", "an upgrade", wait_seconds=5)
     assert (until_ms, looks) == (NOW_MS, [False, False, True, True])
 
 
-def test_a_drain_leaves_a_paused_lane_as_it_is(book: Book, clock: Hand) -> None:
-    control = LaneControl(book.lanes, clock, clock.sleep)
+def test_a_drain_leaves_a_paused_lane_as_it_is(own_book: Book, clock: Hand) -> None:
+    control = LaneControl(own_book.lanes, clock, clock.sleep)
     before = control.pause(LANE, "bob", "mails are wrong")
     control.drain("ann", "an upgrade", wait_seconds=0)
-    assert book.lanes.pauses() == {LANE: before}
+    assert own_book.lanes.pauses() == {LANE: before}
 
 
-def test_a_drain_says_which_lanes_need_longer_and_they_stop_later(book: Book, clock: Hand) -> None:
-    lease = book.lanes.acquire(LANE, "run-1", NOW_MS, 10 * LEASE_MS)
+def test_a_drain_says_which_lanes_need_longer_and_they_stop_later(own_book: Book, clock: Hand) -> None:
+    lease = own_book.lanes.acquire(LANE, "run-1", NOW_MS, 10 * LEASE_MS)
     assert lease is not None
     with pytest.raises(ReplayError, match=r"^After 5 seconds lanes 0 have not read .* at 2027-01-15"):
-        LaneControl(book.lanes, clock, clock.sleep).drain("ann", "an upgrade", wait_seconds=5)
-    book.lanes.note_read(lease, NOW_MS)
-    assert book.lanes.is_paused(LANE)
+        LaneControl(own_book.lanes, clock, clock.sleep).drain("ann", "an upgrade", wait_seconds=5)
+    own_book.lanes.note_read(lease, NOW_MS)
+    assert own_book.lanes.is_paused(LANE)
 
 
 @pytest.fixture
@@ -149,13 +128,13 @@ def launch(job: dg.JobDefinition, **config: Any) -> dict[str, Any]:
     return {name: value.value for name, value in output.step_output_data.metadata.items()}
 
 
-def test_the_jobs_do_the_same(jobs: Any, book: Book) -> None:
+def test_the_jobs_do_the_same(jobs: Any, own_book: Book) -> None:
     assert launch(jobs.pause_lane, lane="0", reason="an upgrade", by="ann").keys() == {"since"}
-    assert book.lanes.pauses()[LANE].paused_by == "ann"
+    assert own_book.lanes.pauses()[LANE].paused_by == "ann"
     assert launch(jobs.resume_lane, lane="0") == {"was_paused": True}
     with pytest.raises(ConfigError, match="There is no lane 7"):
         launch(jobs.pause_lane, lane="7", reason="why")
-    entries = open_audit(book.engine).latest(9)
+    entries = open_audit(own_book.engine).latest(9)
     assert [(one.operation, one.done_by, one.state) for one in entries] == [
         ("pause_lane", "Dagster", "failed"),
         ("resume_lane", "Dagster", "done"),
@@ -163,7 +142,9 @@ def test_the_jobs_do_the_same(jobs: Any, book: Book) -> None:
     ]
 
 
-def test_the_job_that_drains_says_until_when_all_is_processed(jobs: Any, book: Book) -> None:
-    book.lanes.note_read(book.hold(), 2 * NOW_MS)  # Its lease is long over by the machine's clock, or has yet to begin.
-    book.lanes.release(book.hold("run-2", now_ms=3 * NOW_MS))
+def test_the_job_that_drains_says_until_when_all_is_processed(jobs: Any, own_book: Book) -> None:
+    own_book.lanes.note_read(
+        own_book.hold(), 2 * NOW_MS
+    )  # Its lease is long over by the machine's clock, or has yet to begin.
+    own_book.lanes.release(own_book.hold("run-2", now_ms=3 * NOW_MS))
     assert launch(jobs.drain_and_stop, wait_seconds=0).keys() == {"processed_until"}

@@ -16,7 +16,7 @@ from wakeline.activation.ledger.reading import states_of
 from wakeline.engines import Database
 from wakeline.errors import LeaseLostError
 from wakeline.pipeline.triggers import Occurrence
-from wakeline.replay.requests import Request, open_requests
+from wakeline.replay.requests import Part, Request, open_requests
 
 FOUND = Occurrence("order_confirmation", "hash", "user:ann", "order/1", NOW_MS, NOW_MS + 1, {"total": 4.5, "name": "Ö"})
 REQUEST = Request("run/1", "0", "run/1", "run", "order_confirmation", [FOUND], [("user:bob", "key")])
@@ -153,3 +153,19 @@ def test_a_part_is_taken_in_order_by_its_lane_which_knows_its_campaign(book: Boo
     assert queue.next("0", 2, {*known, "new"}) == third
     # With fewer lanes the first one does what nobody else does.
     assert queue.next("0", 1, known) == second
+
+
+def test_parts_are_withdrawn_by_run_and_campaign(book: Book) -> None:
+    queue, lease = open_requests(database(book)), book.hold()
+    second = replace(REQUEST, request_id="run/2", position="run/2", campaign="gone", failed=[])
+    third = replace(REQUEST, request_id="other/1", position="other/1", run_id="other")
+    queue.add([REQUEST, second, third])
+    assert sorted(queue.parts(), key=str) == [
+        Part("other", "order_confirmation", 2), Part("run", "gone", 1), Part("run", "order_confirmation", 2),
+    ]  # fmt: skip
+    assert queue.withdraw("none") == queue.withdraw(campaign="none") == queue.withdraw("other", "gone") == []
+    assert queue.withdraw(campaign="gone") == [Part("run", "gone", 1)]
+    assert queue.withdraw("run") == [Part("run", "order_confirmation", 2)]
+    queue.remove(lease, REQUEST)  # The lane was at it when it was withdrawn.
+    assert queue.withdraw() == [Part("other", "order_confirmation", 2)]
+    assert (queue.parts(), queue.waiting()) == ([], {})

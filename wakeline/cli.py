@@ -40,6 +40,7 @@ class _LazyGroup(click.Group):
         "test-alert": "wakeline.alerts.cli",
         "test-send": "wakeline.preview.cli",
         "unsilence": "wakeline.alerts.cli",
+        "withdraw-reactivation": "wakeline.replay.withdrawing_cli",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:

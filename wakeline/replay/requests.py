@@ -40,6 +40,15 @@ class Request:
     failed: Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part as people see it: the run that asked for it, its campaign, and how many sends are to be decided."""
+
+    run_id: str
+    campaign: str
+    sends: int
+
+
 class ReplayRequests(Protocol):
     """The queue of one deployment."""
 
@@ -54,6 +63,15 @@ class ReplayRequests(Protocol):
 
     def waiting(self, run_id: str = "") -> dict[str, int]:
         """Lane -> how many parts wait for it, of one run or of all; without the lanes that have none."""
+
+    def parts(self) -> list[Part]:
+        """All that wait."""
+
+    def withdraw(self, run_id: str = "", campaign: str = "") -> list[Part]:
+        """Take parts out, of one run, of one campaign, or all ("" and ""); those that were still there.
+
+        A part that a lane is at is decided all the same.
+        """
 
 
 class SqlReplayRequests:
@@ -94,6 +112,22 @@ class SqlReplayRequests:
         with self._engine.connect().execution_options(read_only=True) as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
+    def parts(self) -> list[Part]:
+        """All that wait."""
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return [_part(dict(row)) for row in connection.execute(sa.select(replay_requests)).mappings()]
+
+    def withdraw(self, run_id: str = "", campaign: str = "") -> list[Part]:
+        """Take parts out, of one run, of one campaign, or all ("" and ""); those that were still there."""
+        statement = sa.delete(replay_requests)
+        if run_id:
+            statement = statement.where(replay_requests.c.run_id == run_id)
+        if campaign:
+            statement = statement.where(replay_requests.c.campaign == campaign)
+        with self._engine.begin() as connection:
+            rows = connection.execute(statement.returning(*replay_requests.c)).mappings()
+            return [_part(dict(row)) for row in rows]
+
 
 class DynamoReplayRequests:
     """On DynamoDB."""
@@ -126,6 +160,22 @@ class DynamoReplayRequests:
         found = (item["lane"] for item in self._table.query(_REQUESTS) if run_id in ("", item["run_id"]))
         return dict(sorted(Counter(found).items()))
 
+    def parts(self) -> list[Part]:
+        """All that wait."""
+        return [_part(_unpacked(item)) for item in self._table.query(_REQUESTS)]
+
+    def withdraw(self, run_id: str = "", campaign: str = "") -> list[Part]:
+        """Take parts out, of one run, of one campaign, or all ("" and ""); those that were still there."""
+        items = (item for item in self._table.query(_REQUESTS) if run_id in ("", item["run_id"]))
+        return [_part(_unpacked(item)) for item in items if campaign in ("", item["campaign"]) if self._take(item)]
+
+    def _take(self, item: Mapping[str, Any]) -> bool:
+        try:
+            self._table.write([delete((item["pk"], item["sk"]), {"request_id": item["request_id"]})])
+        except ChangedError:
+            return False  # A lane was faster.
+        return True
+
 
 def open_requests(database: Database) -> ReplayRequests:
     """The queue in a ledger's database."""
@@ -148,6 +198,10 @@ def _request(row: Mapping[str, Any]) -> Request:
     occurrences = [Occurrence(**one) for one in row["occurrences"]]
     failed = [(profile_id, key) for profile_id, key in row["failed"]]
     return Request(**{**row, "occurrences": occurrences, "failed": failed})
+
+
+def _part(row: Mapping[str, Any]) -> Part:
+    return Part(row["run_id"], row["campaign"], len(row["occurrences"]) + len(row["failed"]))
 
 
 def _packed(one: Request) -> dict[str, bytes]:
