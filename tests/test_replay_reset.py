@@ -1,6 +1,7 @@
 """A lane set to another offset: what is read again counts once, what is passed over is kept in quarantine."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,15 @@ import pytest
 from support.clocks import HOUR_MS, NOW_MS
 from support.messages import Message, append, identify, track
 from support.sending import LANE, LEASE_MS, RecordingEsp
+from support.stack import await_that
 from support.warehouse import Site
 
 from wakeline.errors import ReplayError, WarehouseError
 from wakeline.pipeline.lanes import LanePause
+from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.replay.resetting import PASSED_OVER, Asked, Resetter
+from wakeline.warehouse.client import connect
+from wakeline.warehouse.fence import comment_of, current_epoch
 
 pytestmark = pytest.mark.stack
 
@@ -133,6 +138,123 @@ def test_a_batch_that_landing_never_took_can_be_passed_over(alone: Site) -> None
 
 def refuse(*_: Any) -> None:
     raise WarehouseError("ClickHouse did not take a batch of landing")
+
+
+def begun_before(site: Site, batches: MicroBatches, *messages: Message) -> Callable[[], None]:
+    """A run begins a batch of these; the answer is its insert, which is yet to come."""
+    append(batches.stream, messages, site.clock())
+    lease = site.hold(batches)
+    batches.recover(lease)
+    insert, late = batches.landing.insert, list[Callable[[], None]]()
+
+    def put_off(*arguments: Any) -> None:
+        late.append(lambda: insert(*arguments))
+        raise WarehouseError("The run is gone.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches.landing, "insert", put_off)
+        with pytest.raises(WarehouseError, match="The run is gone"):
+            batches.step(lease)
+    batches.lanes.release(lease)
+    return late[0]
+
+
+def test_an_insert_that_wakes_up_after_its_batch_was_passed_over_is_refused(alone: Site) -> None:
+    alone.play(views(0, 1), ESP)
+    with alone.micro_batches(ESP) as sleeper:
+        insert = begun_before(alone, sleeper, *views(1, 2))
+        pause(alone)
+        reset(alone, 3, execute=True, skip_events=2)
+        with pytest.raises(WarehouseError, match="inserts_of_this_epoch"):
+            insert()
+    assert alone.statuses() == {"accepted": 1, "quarantined": 2}
+
+
+def test_an_insert_that_is_still_inside_clickhouse_is_waited_for(alone: Site) -> None:
+    """Of a run that was killed: it comes to its end, and then landing has the batch."""
+    alone.play(views(0, 1), ESP)
+    with alone.micro_batches(ESP) as batches:
+        begun_before(alone, batches, *views(1, 2))
+    pause(alone)
+    with slow_insert(alone, first=1, end=3):
+        with pytest.raises(ReplayError, match="has begun a batch that is in landing already"):
+            reset(alone, 3, execute=True, skip_events=2)
+        assert alone.statuses() == {"accepted": 3}
+
+
+_SLOW = """
+    INSERT INTO landing (stream, partition, offset, status, message_id)
+    SELECT {stream:String}, 0, number, 'accepted', concat('m', toString(number))
+    FROM numbers({first:UInt64}, {count:UInt64}) WHERE sleepEachRow(1) = 0
+    SETTINGS log_comment = {comment:String}, max_block_size = 1
+"""
+
+
+@contextmanager
+def slow_insert(site: Site, first: int, end: int) -> Iterator[None]:
+    """An insert of a lane that takes seconds, and has begun."""
+    client = connect(site.settings.warehouse)
+    parameters = {
+        "stream": site.settings.stream.name, "first": first, "count": end - first,
+        "comment": comment_of(current_epoch(client)),
+    }  # fmt: skip
+    thread = threading.Thread(target=client.command, args=(_SLOW, parameters))
+    thread.start()
+    under_way = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%sleepEachRow%'"
+    await_that("the insert has begun", lambda: site.rows(under_way) == [(1,)], 10)
+    yield
+    thread.join()
+    client.close()
+
+
+@pytest.mark.parametrize("method", ["begin", "insert"])
+def test_a_reset_that_is_cut_off_counts_what_is_repeated_later_once(
+    alone: Site, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    messages = [*views(20, 1), *views(0, 2), *views(10, 1), *views(0, 2)]
+    alone.play(messages, ESP)
+    lose(alone, messages, 1, 4)
+    assert alone.statuses() == {"accepted": 3}, "Of what is lost the repetition counts."
+    counts = alone.counts()["events"]
+    pause(alone)
+    with resetter(alone) as opened:
+        part = opened.batches.lanes if method == "begin" else opened.batches.landing
+        monkeypatch.setattr(part, method, cut_off_after(getattr(part, method)))
+        with pytest.raises(CrashError):
+            opened.reset(Asked(0, 0, execute=True))
+    monkeypatch.undo()
+    alone.book.lanes.resume(LANE)
+    alone.play([], ESP)
+    assert alone.statuses() == {"accepted": 4, "duplicate": 2}
+    assert alone.counts()["events"] == counts + 1
+
+
+def test_a_page_that_was_cut_off_when_it_was_passed_over_is_done_again_as_a_batch(
+    alone: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone.play(views(0, 1), ESP)
+    unread(alone, *views(1, 2))
+    pause(alone)
+    with resetter(alone) as opened:
+        monkeypatch.setattr(opened.batches.lanes, "begin", cut_off_after(opened.batches.lanes.begin))
+        with pytest.raises(CrashError):
+            opened.reset(Asked(0, 3, skip_events=2, execute=True))
+    assert alone.book.begun() == {0: (1, 3)}
+    alone.book.lanes.resume(LANE)
+    alone.play([], ESP)
+    assert alone.statuses() == {"accepted": 3}
+
+
+class CrashError(BaseException):
+    """The process is gone; nothing of it runs any more, so no handler may catch this."""
+
+
+def cut_off_after(original: Callable[..., Any]) -> Callable[..., None]:
+    def crash(*arguments: Any) -> None:
+        original(*arguments)
+        raise CrashError
+
+    return crash
 
 
 def test_the_lane_must_stand_still(alone: Site) -> None:

@@ -105,7 +105,7 @@ class MicroBatches:
             if self._is_ahead_of_landing(ranges):
                 self.lanes.commit(lease, {}, self.evaluated_until_ms, self.clock() + self._lease_ms, self.read_until_ms)
                 continue
-            redone.append(self._process(lease, read_ranges(self.stream, ranges), ranges, self.landing.statuses(ranges)))
+            redone.append(self._redo(lease, ranges))
         self.committed = {**self.lanes.starts(), **self.landing.committed()}
         self.lanes.correct_offsets(lease, self._own(lease, self.committed))
         return redone
@@ -150,6 +150,19 @@ class MicroBatches:
         self._rows_limit = next_limit(len(records), limit, self.clock() - began_ms, lane)
         return result
 
+    def _redo(self, lease: Lease, ranges: Ranges) -> BatchResult:
+        records, landed = read_ranges(self.stream, ranges), self.landing.statuses(ranges)
+        ends = self.landing.committed()
+        if not landed and any(end < ends.get(partition, 0) for partition, (_, end) in ranges.items()):
+            return self._process(lease, records, ranges, seen=self._seen(records))
+        return self._process(lease, records, ranges, landed)
+
+    def _seen(self, records: Sequence[Record]) -> frozenset[str]:
+        """The ids of these that were accepted, after them in the stream as well: landing has later events already."""
+        return frozenset(
+            self.landing.earlier([classify(one, self.settings.collector.max_event_bytes) for one in records], {})
+        )
+
     def _is_ahead_of_landing(self, ranges: Ranges) -> bool:
         """Landing was restored from an older backup than the ledger: done again, the batch would hide what it lacks."""
         ends = {**self.lanes.starts(), **self.landing.committed()}
@@ -188,8 +201,7 @@ class MicroBatches:
         The partition's offset is the caller's to correct.
         """
         ranges = {records[0].partition: (records[0].offset, records[-1].offset + 1)}
-        seen = self.landing.earlier([classify(one, self.settings.collector.max_event_bytes) for one in records], {})
-        return self._process(lease, records, ranges, seen=frozenset(seen))
+        return self._process(lease, records, ranges, seen=self._seen(records))
 
     def _starts(self, lease: Lease) -> dict[int, int]:
         """Where the lane's partitions go on; those that are new begin with their first event."""

@@ -5,6 +5,7 @@ Earlier: of the events from there on those that landing lacks become batches as 
 they do already. Later: the events in between are landed as quarantined, so that none is lost.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from wakeline.errors import ReplayError
 from wakeline.pipeline.classify import LandingRow, classify
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
-from wakeline.pipeline.lanes import Lease
+from wakeline.pipeline.lanes import Lease, Ranges
 from wakeline.pipeline.microbatch import MicroBatches
 from wakeline.settings import Settings
 from wakeline.streams.protocol import Record
@@ -24,6 +25,8 @@ from wakeline.streams.protocol import Record
 PASSED_OVER = "passed over by reset_lane"
 
 _MAX_STEP_MS = 3_600_000
+#: How long inserts are waited for that the lane's last run has left inside ClickHouse.
+_INSERT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Resetter:
     holder: str
     #: How long the stream is waited for that gives nothing.
     patience_seconds: float = 10
+    sleep: Callable[[float], None] = time.sleep
 
     def reset(self, asked: Asked) -> dict[str, Any]:
         """What was found, and with `execute` done.
@@ -88,10 +92,21 @@ class Resetter:
             self._drop_begun(lease)
             self.batches.landing.begin()
             for page in self._pages(asked.partition, current, asked.offset):
-                ranges = {asked.partition: (page[0].offset, page[-1].offset + 1)}
-                self.batches.landing.insert([self._passed(record) for record in page], ranges)
+                self._quarantine(lease, {asked.partition: (page[0].offset, page[-1].offset + 1)}, page)
             self.batches.lanes.correct_offsets(lease, {asked.partition: asked.offset})
         return {"skipped_events": events}
+
+    def _quarantine(self, lease: Lease, ranges: Ranges, page: Sequence[Record]) -> None:
+        """As a batch that is begun and committed: cut off, it is done again as one, under the same token."""
+        self.batches.lanes.begin(lease, ranges, self.clock(), self._lease_ms)
+        self.batches.landing.insert([self._passed(record) for record in page], ranges)
+        self._commit(lease, ranges)
+
+    def _commit(self, lease: Lease, ranges: Ranges) -> None:
+        lanes = self.batches.lanes
+        state, now_ms = lanes.state(lease.lane), self.clock()
+        until_ms = lanes.read_until()[lease.lane]
+        lanes.commit(lease, ranges, state.evaluated_until_ms or now_ms, now_ms + self._lease_ms, until_ms)
 
     def _passed(self, record: Record) -> LandingRow:
         row = classify(record, self.settings.collector.max_event_bytes)
@@ -111,10 +126,7 @@ class Resetter:
                 " then pause it again. Nothing was changed."
             )
         if begun:
-            state, now_ms = lanes.state(lease.lane), self.clock()
-            lanes.commit(
-                lease, {}, state.evaluated_until_ms or now_ms, now_ms + self._lease_ms, lanes.read_until()[lease.lane]
-            )
+            self._commit(lease, {})
 
     def _read_again(self, asked: Asked, lane: str, current: int) -> dict[str, Any]:
         events = missing = 0
@@ -173,6 +185,8 @@ class Resetter:
             raise ReplayError(f"Run {lanes.state(lane).holder} is still at work on lane {lane}; wait until it ends.")
         try:
             with heartbeat(lanes, lease, self.clock, self._lease_ms, _MAX_STEP_MS):
+                # A run that was killed may have left an insert inside ClickHouse, and one that sleeps may wake up.
+                self.batches.landing.refuse_earlier(self.sleep, _INSERT_SECONDS)
                 yield lease
         finally:
             lanes.release(lease)

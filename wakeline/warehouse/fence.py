@@ -41,7 +41,7 @@ _IS_CLOSED = f"""
 _UNDER_WAY = f"""
     SELECT count() FROM system.processes
     WHERE query_kind = 'Insert' AND current_database = currentDatabase()
-      AND startsWith(Settings['log_comment'], '{_COMMENT}')
+      AND startsWith(Settings['log_comment'], '{_COMMENT}') AND Settings['log_comment'] != {{now:String}}
 """  # noqa: S608 - a constant
 _LOOK_SECONDS = 0.05
 
@@ -59,11 +59,13 @@ def current_epoch(client: Client) -> int:
 def raise_fence(client: Client, sleep: Callable[[float], None], patience_seconds: float) -> None:
     """From now on landing refuses what lanes began before; returns when none of their inserts is under way any more.
 
-    Only for whoever holds all lanes. Raises WarehouseError when inserts take longer than the patience.
+    A lane that is at work is refused its next insert, begins in the new epoch, and does the batch again. Raises
+    WarehouseError when inserts take longer than the patience.
     """
     try:
-        client.command(_RAISE.format(epoch=current_epoch(client) + 1))
-        _await_inserts(client, sleep, patience_seconds)
+        epoch = current_epoch(client) + 1
+        client.command(_RAISE.format(epoch=epoch))
+        _await_inserts(client, epoch, sleep, patience_seconds)
     except FAULTS as error:
         raise WarehouseError(f"ClickHouse did not close landing to late inserts: {first_line(error)}") from error
 
@@ -102,12 +104,12 @@ def _alter(client: Client, statement: str) -> None:
         raise WarehouseError(f"ClickHouse did not close or open landing: {first_line(error)}") from error
 
 
-def _await_inserts(client: Client, sleep: Callable[[float], None], patience_seconds: float) -> None:
+def _await_inserts(client: Client, epoch: int, sleep: Callable[[float], None], patience_seconds: float) -> None:
     for _ in range(round(patience_seconds / _LOOK_SECONDS)):
-        if not client.query(_UNDER_WAY).result_rows[0][0]:
+        if not client.query(_UNDER_WAY, {"now": comment_of(epoch)}).result_rows[0][0]:
             return
         sleep(_LOOK_SECONDS)
     raise WarehouseError(
-        f"An insert into landing has been under way for {patience_seconds:.0f} seconds though all lanes stand still;"
+        f"An insert into landing that a lane began before has been under way for {patience_seconds:.0f} seconds;"
         " look at system.processes in ClickHouse, and try again when it has ended."
     )

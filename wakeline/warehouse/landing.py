@@ -1,6 +1,6 @@
 """Moves batches into the landing table: the few SQL strings that are not dbt's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from clickhouse_connect.driver.binding import format_str, quote_identifier
@@ -11,7 +11,7 @@ from wakeline.errors import WarehouseError
 from wakeline.pipeline.classify import SCHEMA_VERSION, LandingRow
 from wakeline.pipeline.lanes import Ranges
 from wakeline.warehouse.client import FAULTS, first_line
-from wakeline.warehouse.fence import comment_of, current_epoch, require_open
+from wakeline.warehouse.fence import comment_of, current_epoch, raise_fence, require_open
 
 _COLUMNS = [
     "stream", "partition", "offset", "position", "status", "reason", "schema_version", "message_id", "id", "user_id",
@@ -82,6 +82,13 @@ class Landing:
             self._comment = comment_of(current_epoch(self._client))
         except FAULTS as error:
             raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
+
+    def refuse_earlier(self, sleep: Callable[[float], None], patience_seconds: float) -> None:
+        """Let nothing in any more that a lane began before; returns when no such insert is under way.
+
+        For whoever does with a begun batch anything but to do it again. Others do theirs again after `begin`.
+        """
+        raise_fence(self._client, sleep, patience_seconds)
 
     def insert(self, rows: Sequence[LandingRow], ranges: Ranges) -> None:
         """Insert a batch with everything that follows from it in the views; the same ranges count once.
