@@ -13,6 +13,8 @@ from support.sending import LANE, LEASE_MS, Book, DynamoBook, granted, intended,
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.consent import RecordAddress
+from wakeline.activation.deliverability import DeliveryReport
+from wakeline.activation.gates import RESTORED
 from wakeline.activation.ledger.dynamodb_items import MOST_IDS
 from wakeline.activation.ledger.reading import count_open, latest_sent, send_of
 from wakeline.activation.ledger.summary import Summary
@@ -65,6 +67,30 @@ def test_what_changes_between_the_facts_and_the_claim_is_seen(
     book.say(lease, granted())
     before_a_write(table, monkeypatch, 1, lambda: book.say(lease, refused(at_ms=NOW_MS)))
     assert [one.reason for one in book.claim(lease, marketing())] == ["no_consent"]
+
+
+def test_a_report_that_comes_while_the_send_is_decided_on_settles_it(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    one = intended(occurred_at_ms=NOW_MS - 1)
+    report = DeliveryReport(one.key, "Email Delivered", "webhook-1", NOW_MS)
+    before_a_write(table, monkeypatch, 2, lambda: book.claim(lease, one))  # The first is a look at the lease.
+    book.ledger.confirm(lease, [report], NOW_MS)
+    assert book.states() == [("sent", "")]
+
+
+def test_a_decision_is_made_again_when_a_report_on_it_comes_meanwhile(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    one = intended(occurred_at_ms=NOW_MS - 1)
+    report = DeliveryReport(one.key, "Email Delivered", "webhook-1", NOW_MS)
+    before_a_write(table, monkeypatch, 1, lambda: book.ledger.confirm(lease, [report], NOW_MS))
+    assert [told.state for told in book.claim(lease, one)] == ["sent"]
+    assert send_of(table, one.key) is not None
 
 
 def test_a_no_to_the_address_alone_is_seen_as_well(book: Book, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

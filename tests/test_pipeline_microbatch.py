@@ -18,11 +18,12 @@ from support.warehouse import Site, WarehouseProcess, drained, open_site
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.esp.protocol import Accepted, Mail, Outcome, Rejected, TryLater, Unknown
+from wakeline.activation.gates import RESTORED
 from wakeline.errors import LeaseLostError, LedgerError, StreamFullError, WarehouseError
 from wakeline.pipeline.lanes import LanePause
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
 from wakeline.pipeline.resident import Resident
-from wakeline.settings import LaneSettings
+from wakeline.settings import MAIL_SOURCE, LaneSettings
 from wakeline.streams.protocol import Record
 
 pytestmark = pytest.mark.stack
@@ -674,3 +675,24 @@ def test_a_drain_waits_while_no_broker_answers(site: Site, monkeypatch: pytest.M
             patched.setattr(batches.stream, "lag", away)
             assert drain(site, batches) == "stopped"
         assert drain(site, batches) == "paused by ann: an upgrade"
+
+
+def test_after_a_restore_what_webhooks_tell_is_heard_before_the_mail_that_they_are_about_is_decided_on(
+    site: Site,
+) -> None:
+    """The lost stack had mailed Ann about her first order; the events and the bounce come again from the stream."""
+    esp = RecordingEsp()
+    site.book.ledger.pause(RESTORED, "restore", "from a backup", site.clock() + 1)
+    key = idempotency_key("order_confirmation", "user:ann", "order/o1")
+    bounced = track("Email Bounced", "b1", user="ann", at_ms=END_MS, idempotency_key=key, email=ANN["email"])
+    with site.micro_batches(esp) as batches:
+        append(batches.stream, [identify("m1", at_ms=END_MS, **ANN), order("m2", "o1")], site.clock())
+        append(batches.stream, [bounced], site.clock(), source=MAIL_SOURCE)
+        site.work(batches)
+        site.book.ledger.resume(RESTORED, "ann", site.clock())
+        append(batches.stream, [order("m3", "o2")], site.clock())
+        site.work(batches, "run-2")
+    sends = site.sends()
+    assert sends["order_confirmation", "user:ann", "order/o1"] == "sent"
+    assert sends["order_confirmation", "user:ann", "order/o2"] == "skipped:suppressed"
+    assert esp.requests == []
