@@ -657,7 +657,10 @@ def test_a_drain_does_not_take_a_broker_that_gives_nothing_yet_for_an_empty_stre
         read, slow = batches.stream.read, iter(range(3))
 
         def read_late(*arguments: Any, **named: Any) -> list[Record]:
-            return [] if next(slow, None) is not None else read(*arguments, **named)
+            if next(slow, None) is None:
+                return read(*arguments, **named)
+            assert batches.lanes.read_until()[LANE] == 0, "Whoever looks must not take it for read."
+            return []
 
         monkeypatch.setattr(batches.stream, "read", read_late)
         append(batches.stream, VIEWS, site.clock())

@@ -27,7 +27,7 @@ from wakeline.pipeline.triggers import Occurrence
 from wakeline.replay.requests import ReplayRequests, Request
 from wakeline.settings import HEARTBEAT_SOURCE, LaneSettings, Settings
 from wakeline.sla.holds import Holds
-from wakeline.streams.protocol import EventStream, Record
+from wakeline.streams.protocol import EventStream, Lag, Record
 from wakeline.warehouse.evaluation import Evaluator, Member
 from wakeline.warehouse.landing import Landing
 
@@ -90,10 +90,12 @@ class MicroBatches:
     _rows_limit: int = 0
     _looked_for_requests_ms: int = 0
     _stream_is_next: bool = False
+    _was_at_the_end: bool = False
 
     def recover(self, lease: Lease) -> list[BatchResult]:
         """What a new holder does first: redo the batch that was begun, settle lost sends, trust landing's offsets."""
         check_stream(self.stream, self.lanes)
+        self._was_at_the_end = False
         self._write_answers()
         self.evaluated_until_ms = self.lanes.state(lease.lane).evaluated_until_ms or self.clock()
         known_ms = self.lanes.read_until()[lease.lane]
@@ -140,9 +142,10 @@ class MicroBatches:
         self.stopwatch.lap()  # Of a batch that was cut off, and of a look that found nothing.
         with self.stopwatch.stage(READ):
             records = self.stream.read(starts, limit, lane.batch_bytes, lane.poll_seconds)
-        self.read_until_ms = read_until(records, read_at_ms)
-        if not records:
-            self._note_read(lease)
+        if records or self._is_at_the_end(lease):
+            self.read_until_ms = read_until(records, read_at_ms)
+            if not records:
+                self._note_read(lease)
         if not records and not self._wakeups_are_worth_a_look():
             return None
         began_ms = self.clock()
@@ -212,11 +215,21 @@ class MicroBatches:
             self.committed |= begun
         return {partition: self.committed[partition] for partition in partitions}
 
+    def _is_at_the_end(self, lease: Lease) -> bool:
+        """Whether a read that found nothing means that nothing is there: the first ones may not reach the broker."""
+        try:
+            self._was_at_the_end = self._was_at_the_end or not self._lag(lease, self.committed).seconds
+        except StreamFullError:  # Nobody answers now; it is asked again after the next read.
+            return False
+        return self._was_at_the_end
+
+    def _lag(self, lease: Lease, committed: Mapping[int, int]) -> Lag:
+        return self.stream.lag(committed, lambda partition: self.lanes.is_of(lease.lane, partition))
+
     def _unread_since_ms(self, lease: Lease, committed: Mapping[int, int]) -> int:
         """When the oldest event that waits was appended to the lane's partitions, at the latest; now if none waits."""
         now_ms = self.clock()
-        lag = self.stream.lag(committed, lambda partition: self.lanes.is_of(lease.lane, partition))
-        return now_ms - ceil(lag.seconds * 1000)
+        return now_ms - ceil(self._lag(lease, committed).seconds * 1000)
 
     def _own(self, lease: Lease, offsets: Mapping[int, int]) -> dict[int, int]:
         return {partition: offsets[partition] for partition in self.lanes.partitions_of(lease.lane, offsets)}
