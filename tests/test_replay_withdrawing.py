@@ -36,6 +36,7 @@ def queue(own_book: Book) -> ReplayRequests:
 
 def test_without_a_run_or_a_campaign_it_is_listed_what_waits(queue: ReplayRequests) -> None:
     assert run("withdraw-reactivation").output == f"Waiting are {ALL}.\n"
+    assert json.loads(run("withdraw-reactivation", "--json").output)["parts"] == 3
     queue.withdraw()
     assert run("withdraw-reactivation").output == "Nothing waits.\n"
 
@@ -47,6 +48,8 @@ def test_what_waits_is_withdrawn_and_in_the_audit(queue: ReplayRequests) -> None
     [entry] = json.loads(run("audit", "--json").output)
     assert (entry["operation"], entry["done_by"], entry["state"]) == ("withdraw-reactivation", "ann", "done")
     assert entry["result"] == {"parts": 1, "sends": 2, "runs": ["run-2"], "campaigns": ["order_confirmation"]}
+    told = json.loads(run("withdraw-reactivation", "--campaign", "abandoned_cart", "--json").output)
+    assert told == {"parts": 2, "sends": 2, "runs": ["run-1"], "campaigns": ["abandoned_cart"]}
 
 
 def test_what_does_not_wait_is_one_sentence_that_says_what_does(queue: ReplayRequests) -> None:
