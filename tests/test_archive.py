@@ -18,8 +18,9 @@ from wakeline.archive.hours import Hour, Version, hour_of, hour_start, read_vers
 from wakeline.archive.s3 import Bucket
 from wakeline.archive.store import Folder, Store
 from wakeline.database import consent_stamps, consents, record_addresses, suppressions
-from wakeline.errors import ArchiveError, ConfigError, LeaseLostError, WarehouseError
+from wakeline.errors import ArchiveError, ConfigError, LeaseLostError, RebuildError, WarehouseError
 from wakeline.settings import ArchiveSettings, Settings, SourceSettings
+from wakeline.warehouse.fence import close_fence, open_fence
 
 pytestmark = pytest.mark.stack
 
@@ -246,6 +247,22 @@ def test_message_bytes_that_are_no_text_come_back_as_they_were(site: Site, archi
     archive.write()
     assert_same_after(site, archive)
     assert site.rows("SELECT hex(message) FROM landing WHERE status = 'quarantined'")[0][0].startswith("FF00FE")
+
+
+def test_nothing_is_restored_through_old_views_into_new_tables(site: Site, archive: Archive) -> None:
+    play(site, FIRST, 0)
+    archive.write()
+    rows = all_rows(site)
+    empty(site.client)
+    close_fence(site.client)
+    try:
+        with pytest.raises(RebuildError, match=r"^A rebuild of profiles was cut off"):
+            archive.restore()
+        assert all_rows(site) == []
+    finally:  # The table is the whole session's.
+        open_fence(site.client)
+    archive.restore()
+    assert all_rows(site) == rows
 
 
 def test_a_dry_run_says_what_would_be_inserted_and_inserts_nothing(site: Site, archive: Archive) -> None:
