@@ -24,7 +24,7 @@ from wakeline.pipeline.lanes import LanePause
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
 from wakeline.pipeline.resident import Resident
 from wakeline.settings import MAIL_SOURCE, LaneSettings
-from wakeline.streams.protocol import Record
+from wakeline.streams.protocol import Lag, Record
 
 pytestmark = pytest.mark.stack
 
@@ -668,14 +668,22 @@ def test_a_drain_does_not_take_a_broker_that_gives_nothing_yet_for_an_empty_stre
         assert site.statuses() == {"accepted": len(VIEWS)}
 
 
-def test_a_drain_waits_while_no_broker_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any) -> None:
-        raise StreamFullError("Nobody answers.", 1)
+def away(*_: Any) -> Lag:
+    raise StreamFullError("Nobody answers.", 1)
 
+
+def of_unknown_age(*_: Any) -> Lag:
+    return Lag(3, 0.0)
+
+
+@pytest.mark.parametrize("lag", [away, of_unknown_age])
+def test_a_drain_waits_while_no_broker_tells_that_nothing_waits(
+    site: Site, monkeypatch: pytest.MonkeyPatch, lag: Callable[..., Lag]
+) -> None:
     with site.micro_batches() as batches:
         site.work(batches)
         with monkeypatch.context() as patched:
-            patched.setattr(batches.stream, "lag", away)
+            patched.setattr(batches.stream, "lag", lag)
             assert drain(site, batches) == "stopped"
         assert drain(site, batches) == "paused by ann: an upgrade"
 

@@ -218,7 +218,7 @@ class MicroBatches:
     def _is_at_the_end(self, lease: Lease) -> bool:
         """Whether a read that found nothing means that nothing is there: the first ones may not reach the broker."""
         try:
-            self._was_at_the_end = self._was_at_the_end or not self._lag(lease, self.committed).seconds
+            self._was_at_the_end = self._was_at_the_end or not _waits(self._lag(lease, self.committed))
         except StreamFullError:  # Nobody answers now; it is asked again after the next read.
             return False
         return self._was_at_the_end
@@ -229,7 +229,10 @@ class MicroBatches:
     def _unread_since_ms(self, lease: Lease, committed: Mapping[int, int]) -> int:
         """When the oldest event that waits was appended to the lane's partitions, at the latest; now if none waits."""
         now_ms = self.clock()
-        return now_ms - ceil(self._lag(lease, committed).seconds * 1000)
+        lag = self._lag(lease, committed)
+        if _waits(lag) and not lag.seconds:
+            return 1  # The broker has not told since when.
+        return now_ms - ceil(lag.seconds * 1000)
 
     def _own(self, lease: Lease, offsets: Mapping[int, int]) -> dict[int, int]:
         return {partition: offsets[partition] for partition in self.lanes.partitions_of(lease.lane, offsets)}
@@ -411,6 +414,10 @@ def next_limit(rows: int, limit: int, took_ms: int, lane: LaneSettings) -> int:
         return min(lane.batch_rows, limit * 2)
     fitting = round(rows * lane.batch_seconds * 1000 / max(took_ms, 1))
     return min(lane.batch_rows, max(_MIN_ROWS, min(fitting, limit * 2)))
+
+
+def _waits(lag: Lag) -> bool:
+    return bool(lag.events or lag.seconds)
 
 
 def read_until(records: Sequence[Record], read_at_ms: int) -> int:
