@@ -17,7 +17,8 @@ from wakeline.pipeline.classify import LandingRow, classify
 from wakeline.pipeline.factory import open_micro_batches
 from wakeline.pipeline.heartbeat import heartbeat
 from wakeline.pipeline.lanes import Lease, Ranges
-from wakeline.pipeline.microbatch import MicroBatches
+from wakeline.pipeline.microbatch import MicroBatches, Statuses
+from wakeline.pipeline.reading import read_ranges
 from wakeline.settings import Settings
 from wakeline.streams.protocol import Record
 
@@ -117,16 +118,24 @@ class Resetter:
         return replace(bare, status="quarantined", reason=PASSED_OVER)
 
     def _drop_begun(self, lease: Lease) -> None:
-        """A batch that was begun and of which landing has nothing is given up; its events are read again, or passed."""
+        """A batch that was begun and of which landing has nothing is given up; its events are read again, or passed.
+
+        One that landing has in quarantine as a whole is committed: a reset was cut off, and nothing comes of it.
+        """
         lanes = self.batches.lanes
         begun = lanes.to_redo(lease)
-        if begun and self.batches.landing.statuses(begun):
+        landed = self.batches.landing.statuses(begun)
+        if landed and not self._is_quarantined(begun, landed):
             raise ReplayError(
                 f"Lane {lease.lane} has begun a batch that is in landing already; resume the lane until it is through,"
                 " then pause it again. Nothing was changed."
             )
         if begun:
-            self._commit(lease, {})
+            self._commit(lease, begun if landed else {})
+
+    def _is_quarantined(self, begun: Ranges, landed: Statuses) -> bool:
+        records = read_ranges(self.batches.stream, begun)
+        return all(landed.get((record.partition, record.offset)) == "quarantined" for record in records)
 
     def _read_again(self, asked: Asked, lane: str, current: int) -> dict[str, Any]:
         events = missing = 0
