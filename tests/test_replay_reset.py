@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -243,6 +244,68 @@ def test_a_page_that_was_cut_off_when_it_was_passed_over_is_done_again_as_a_batc
     alone.book.lanes.resume(LANE)
     alone.play([], ESP)
     assert alone.statuses() == {"accepted": 3}
+
+
+def test_a_pass_over_that_was_cut_off_behind_an_insert_is_done_again(
+    alone: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the lane to be resumed for that, it would process what is to be passed over."""
+    short = alone.with_settings(lane={"batch_rows": 2})
+    short.play(views(0, 1), ESP)
+    unread(short, *views(1, 4))
+    pause(short)
+    with resetter(short) as opened:
+        monkeypatch.setattr(opened.batches.landing, "insert", cut_off_after(opened.batches.landing.insert))
+        with pytest.raises(CrashError):
+            opened.reset(Asked(0, 5, skip_events=4, execute=True))
+    assert short.book.begun() == {0: (1, 3)}
+    assert reset(short, 5, execute=True, skip_events=2)["from_offset"] == 3
+    short.book.lanes.resume(LANE)
+    short.play(views(5, 1), ESP)
+    assert short.statuses() == {"accepted": 2, "quarantined": 4}
+    assert short.book.lanes.committed() == {0: 6}
+
+
+@pytest.mark.parametrize(("method", "call"), [("committed", 2), ("earlier", 1), ("statuses", 1)])
+def test_an_insert_of_a_killed_reset_that_ends_while_the_batch_is_done_again_is_heard_all_the_same(
+    alone: Site, monkeypatch: pytest.MonkeyPatch, method: str, call: int
+) -> None:
+    no = track("Unsubscribed", "no", user="ann", email="ann@example.com")
+    messages = [identify("m1", user="ann", email="ann@example.com", marketing=True), no, *views(2, 1)]
+    unread(alone, *messages)
+    lose(alone, messages, 1, 2)
+    pause(alone)
+    late: list[Callable[[], None]] = []
+    with resetter(alone) as opened:
+        insert = opened.batches.landing.insert
+
+        def put_off(*arguments: Any) -> None:
+            late.append(lambda: insert(*arguments))
+            raise CrashError
+
+        monkeypatch.setattr(opened.batches.landing, "insert", put_off)
+        with pytest.raises(CrashError):
+            opened.reset(Asked(0, 0, execute=True))
+        alone.book.lanes.resume(LANE)
+        with alone.micro_batches(ESP) as batches:
+            at_call(monkeypatch, batches.landing, method, call, late[0])
+            [redone, *_] = alone.work(batches)
+    assert [row.status for row in redone.rows] == ["accepted"]
+    assert alone.statuses() == {"accepted": 3}
+    assert redone.rows[0].parsed is not None
+
+
+def at_call(monkeypatch: pytest.MonkeyPatch, part: Any, method: str, call: int, then: Callable[[], None]) -> None:
+    """Something happens once, right behind a call of a method."""
+    original, calls = getattr(part, method), count(1)
+
+    def called(*arguments: Any) -> Any:
+        found = original(*arguments)
+        if next(calls) == call:
+            then()
+        return found
+
+    monkeypatch.setattr(part, method, called)
 
 
 class CrashError(BaseException):
