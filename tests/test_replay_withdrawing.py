@@ -76,10 +76,8 @@ def test_what_waits_for_a_campaign_that_is_gone_is_withdrawn_and_the_audit_says_
     [entry] = open_audit(own_book.engine).latest(9)
     assert entry.config == {"campaign": "abandoned_cart", "reason": "the campaign is gone"}
     assert (entry.operation, entry.done_by, entry.result["parts"]) == ("withdraw_reactivation", "clean_up", 2)
-    assert (
-        said
-        == ["2 parts of a re-activation wait for campaign 'abandoned_cart', which is gone: they are withdrawn."] * 2
-    )
+    waiting = "2 parts of a re-activation wait for campaign 'abandoned_cart', which is gone: they"
+    assert said == [f"{waiting} would be withdrawn.", f"{waiting} are withdrawn."]
 
 
 @pytest.fixture

@@ -61,8 +61,9 @@ def withdraw_deleted(
     """
     with open_queue(settings) as queue:
         gone = Counter(part.campaign for part in queue.parts() if part.campaign not in campaigns)
+        done = "they would be withdrawn" if dry_run else "they are withdrawn"
         for campaign, parts in sorted(gone.items()):
-            log(f"{parts} parts of a re-activation wait for campaign '{campaign}', which is gone: they are withdrawn.")
+            log(f"{parts} parts of a re-activation wait for campaign '{campaign}', which is gone: {done}.")
             if not dry_run:
                 reason = {"campaign": campaign, "reason": "the campaign is gone"}
                 with audited_on(settings, clock, Doing(OPERATION, "clean_up", "", reason)) as result:
