@@ -297,6 +297,22 @@ def test_a_fault_of_the_warehouse_or_the_ledger_is_waited_out_and_the_begun_batc
     assert world.warned == ["gone", "still gone", "still gone"]
 
 
+@pytest.mark.parametrize(("fault", "recoveries"), [(WarehouseError("closed"), 1), (LedgerError("gone"), 4)])
+def test_a_run_gives_way_to_a_rebuild_while_it_waits_for_the_warehouse_and_only_then(
+    world: World, script: Script, fault: Exception, recoveries: int
+) -> None:
+    """It may be what the warehouse waits for. While the ledger is away the run may know answers that no other has."""
+
+    def look() -> None:
+        world.lanes.acquire_standstill("rebuild-1", world.clock(), LEASE_MS)
+        world.stop = not world.lanes.state(LANE).holder
+
+    world.during = look
+    script.recoveries = [fault] * 3
+    assert world.run() == "stopped while the lanes stood still"
+    assert script.asked.count("recover") == recoveries
+
+
 def test_a_run_keeps_its_lease_while_it_waits_for_the_warehouse(world: World, script: Script) -> None:
     script.recoveries = [WarehouseError("gone")] * 50
     script.steps = [world.stop_now]

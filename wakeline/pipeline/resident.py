@@ -110,16 +110,16 @@ class Resident:
     def _hold(self, lease: Lease) -> str:
         self._renewed_ms = self.clock()
         self._began_ms = self._began_ms or self._renewed_ms
-        self._until_recovered(lease)
-        while True:
+        ended = self._until_recovered(lease)
+        while ended is None:
             try:
                 ended = self._pause_reason(lease) or self._end_reason(self._began_ms)
-                if ended is not None:
-                    return ended
-                self._step_or_pause(lease)
+                if ended is None:
+                    self._step_or_pause(lease)
             except _FAULTS as fault:
                 self.warn(str(fault))
-                self._until_recovered(lease)
+                ended = self._until_recovered(lease)
+        return ended
 
     def _step_or_pause(self, lease: Lease) -> None:
         if self._step(lease):
@@ -137,9 +137,7 @@ class Resident:
         if self.should_stop():
             return "stopped"
         if self._is_to_stand_still():
-            # Said before the lane is free: the supervisor must not take this run for one that has ended.
-            self.lanes.wait_as_successor(self.lane, self.holder, self.clock())
-            return _STANDS_STILL
+            return self._give_way()
         held_ms = self.clock() - began_ms
         soft_end_ms = round(self.settings.run_minutes * 60_000)
         if held_ms < soft_end_ms:
@@ -147,6 +145,11 @@ class Resident:
         if self.clock() - self.lanes.state(self.lane).successor_seen_ms < SUCCESSOR_ALIVE_MS:
             return "handed over"
         return "its time is over" if held_ms > 2 * soft_end_ms else None
+
+    def _give_way(self) -> str:
+        # Said before the lane is free: the supervisor must not take this run for one that has ended.
+        self.lanes.wait_as_successor(self.lane, self.holder, self.clock())
+        return _STANDS_STILL
 
     def _is_to_stand_still(self) -> bool:
         now_ms = self.clock()
@@ -180,18 +183,25 @@ class Resident:
         self.report(result)
         return bool(result.rows or result.decided or result.answers)
 
-    def _until_recovered(self, lease: Lease) -> None:
-        """A fault of the warehouse or the ledger is waited out, and then the begun batch is redone."""
-        failing_since_ms = self.clock()
+    def _until_recovered(self, lease: Lease) -> str | None:
+        """A fault of the warehouse or the ledger is waited out, and then the begun batch is redone.
+
+        Returns why the lane is given back before that, if it is: a rebuild of profiles may be what ends the fault.
+        """
+        failing_since_ms, is_known = self.clock(), False
         while True:
             try:
+                if is_known and self._is_to_stand_still():
+                    return self._give_way()
                 self._recover(lease)
-                return
+                return None
             except _FAULTS as fault:
                 if self.clock() - failing_since_ms > _GIVE_UP_MS or self.should_stop():
                     raise
                 self.warn(str(fault))
                 self.sleep(_FAULT_PAUSE_SECONDS)
+                # A recovery gets as far as the warehouse only once the ledger has the answers that this run alone knew.
+                is_known = isinstance(fault, WarehouseError)
 
     def _recover(self, lease: Lease) -> None:
         # While the warehouse is away nothing else keeps the lease.
