@@ -70,7 +70,7 @@ class Restorer:
 
         A restore that was cut off is finished first, whatever its hours. Raises ArchiveError for a file that is
         missing or damaged, for an hour that an earlier one must be restored before, and when another run is at it;
-        LeaseLostError and WarehouseError; RebuildError while a rebuild that was cut off must be done again.
+        LeaseLostError; WarehouseError, also while a rebuild that was cut off must be done again.
         """
         with self.leases.held() as lease:
             if not dry_run:

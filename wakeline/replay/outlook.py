@@ -8,8 +8,9 @@ from clickhouse_connect.driver.client import Client
 from wakeline.errors import ConfigError, RebuildError
 from wakeline.pipeline.lanes import LaneStore
 from wakeline.replay.chain import Chain
+from wakeline.warehouse.fence import awaited_models
 from wakeline.warehouse.landed import Extent, Landed
-from wakeline.warehouse.shadow import Table, free_bytes, tables
+from wakeline.warehouse.shadow import Table, free_bytes, leftover_bytes, tables
 
 #: What two idle cores do, roughly; see benchmarks/rebuild.py.
 _ROWS_PER_SECOND = 150_000
@@ -25,8 +26,10 @@ class Outlook:
     extent: Extent
     #: Accepted events that profiles may know, and that a rebuild cannot bring back.
     missing_rows: int
-    #: None where ClickHouse's data are not on a disk.
+    #: With what a rebuild that was cut off has left there; None where ClickHouse's data are not on a disk.
     free_bytes: int | None
+    #: A rebuild that was cut off lets nothing into landing, also nothing from the archive.
+    is_closed: bool = False
 
     @property
     def needed_bytes(self) -> int:
@@ -48,11 +51,22 @@ class Outlook:
         if self.missing_rows != accepted_missing_rows:
             raise RebuildError(
                 f"Landing lacks {self.missing_rows} accepted events that it once had, and so would the profiles:"
-                " restore them from the archive first (job restore_hours), or confirm the loss by typing this number"
-                " as accept_missing."
+                f" {self._ways_out}"
                 if self.missing_rows
                 else "Landing lacks nothing that it once had: leave out accept_missing."
             )
+
+    @property
+    def _ways_out(self) -> str:
+        if self.is_closed:
+            return (
+                "type this number as accept_missing. Landing takes nothing until a rebuild is done: restore them from"
+                " the archive afterwards (job restore_hours)."
+            )
+        return (
+            "restore them from the archive first (job restore_hours), or confirm the loss by typing this number as"
+            " accept_missing."
+        )
 
 
 def outlook(client: Client, lanes: LaneStore, live: str, stream: str, chain: Chain) -> Outlook:
@@ -64,7 +78,14 @@ def outlook(client: Client, lanes: LaneStore, live: str, stream: str, chain: Cha
     landed = Landed(client)
     extent = landed.extent()
     own = {partition: end for (name, partition), end in extent.ends.items() if name == stream}
-    return Outlook(found, extent, landed.forgotten(stream, {**own, **lanes.committed()}), free_bytes(client))
+    missing = landed.forgotten(stream, {**own, **lanes.committed()})
+    return Outlook(found, extent, missing, _room(client, live), bool(awaited_models(client)))
+
+
+def _room(client: Client, live: str) -> int | None:
+    """What is free once leftovers are dropped, which is the first that a rebuild does."""
+    free = free_bytes(client)
+    return None if free is None else free + leftover_bytes(client, live)
 
 
 def _gb(size: int) -> str:

@@ -5,7 +5,7 @@ stand still between two batches, the last rows are added, and the two sets are e
 changes nothing; the next one begins anew. See docs/decisions/0018-rebuilding-profiles.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from wakeline.pipeline.lanes import LaneStore, Lease
 from wakeline.replay.chain import Chain
 from wakeline.replay.outlook import Outlook, outlook
 from wakeline.replay.standstill import Leases
-from wakeline.warehouse.fence import close_fence, is_closed, open_fence, raise_fence
+from wakeline.warehouse.fence import awaited_models, close_fence, raise_fence
 from wakeline.warehouse.landed import Digest, Landed, together
 from wakeline.warehouse.shadow import Shadow, Table, drop_leftovers, prefix_of, tables
 from wakeline.warehouse.spans import Offsets, Span, chunks, spans_between, total, without
@@ -103,28 +103,30 @@ class Rebuild:
         """
         seen = outlook(self.client, self.lanes, self.live, self.stream, chain)
         self.log(_sentence(seen, chain))
-        self._require_whole(order)
         if not order.execute:
+            self._left_awaited(chain, order)
             return _result(chain, seen)
         seen.require_possible(order.accept_missing)
         with self.leases.alone() as lease:
+            left = self._left_awaited(chain, order)
             drop_leftovers(self.client, self.live)
             shadow = Shadow(self.client, self.live, f"{prefix_of(self.live)}{lease.fencing_token}")
             try:
-                return self._rebuild(shadow, chain, seen)
+                return self._rebuild(shadow, chain, seen, left)
             finally:
                 self._drop(shadow)
 
-    def _require_whole(self, order: Order) -> None:
-        """Which tables are new and have old views, nobody knows: after a rebuild that died there all are done."""
-        if not is_closed(self.client):
-            return
-        if order.models:
-            raise RebuildError(
-                "A rebuild was cut off between tables and views, so all models must be rebuilt: name none. Until then"
-                " nothing comes into landing, and events wait in the stream."
-            )
-        self.log("A rebuild was cut off between tables and views: events wait in the stream until this one is done")
+    def _left_awaited(self, chain: Chain, order: Order) -> frozenset[str]:
+        """What a rebuild that died between tables and views leaves to be rebuilt when this one is done.
+
+        One that names no models does all there are; those that the project has no more keep nothing closed then.
+        """
+        awaited = awaited_models(self.client)
+        left = awaited - {*chain.models} if order.models else frozenset[str]()
+        if awaited:
+            until = f"{_listed(left)} are rebuilt as well" if left else "this is done"
+            self.log(f"A rebuild was cut off between tables and views: events wait in the stream until {until}")
+        return left
 
     def _drop(self, shadow: Shadow) -> None:
         try:
@@ -132,7 +134,7 @@ class Rebuild:
         except WarehouseError as error:  # It must hide neither that all is done nor why it is not.
             self.log(f"{error}; the next rebuild drops what is left in {shadow.name}")
 
-    def _rebuild(self, shadow: Shadow, chain: Chain, seen: Outlook) -> RebuildResult:
+    def _rebuild(self, shadow: Shadow, chain: Chain, seen: Outlook, left: frozenset[str]) -> RebuildResult:
         began_ms = self._clock()
         deployed = shadow.view_queries(self.live)
         self._create(shadow, chain)
@@ -145,7 +147,7 @@ class Rebuild:
                 stood_ms = self._clock()
                 self._require_same_definitions(shadow, deployed)
                 changed = tuple(shadow.changed_columns(chain.models))
-                redefined = self._finish(shadow, chain, done, held, deployed)
+                redefined = self._finish(shadow, chain, done, held, deployed, left)
                 stood_ms = self._clock() - stood_ms
         self.log(f"Exchanged; the lanes stood still for {stood_ms} ms")
         return _result(
@@ -214,7 +216,13 @@ class Rebuild:
             raise RebuildError("Models were deployed meanwhile; the profiles are as they were. Rebuild again.")
 
     def _finish(
-        self, shadow: Shadow, chain: Chain, done: Offsets, held: Sequence[Lease], deployed: Mapping[str, str]
+        self,
+        shadow: Shadow,
+        chain: Chain,
+        done: Offsets,
+        held: Sequence[Lease],
+        deployed: Mapping[str, str],
+        left: frozenset[str],
     ) -> tuple[str, ...]:
         """While all lanes stand still: what is new since, without what lanes have begun and do again, then exchange."""
         raise_fence(self.client, self.leases.sleep, PATIENCE_SECONDS)
@@ -223,20 +231,21 @@ class Rebuild:
         new = {name: table.uuid for name, table in shadow.tables(chain.models).items()}
         queries = shadow.redefined(chain.models)
         old = {name: table.uuid for name, table in tables(self.client, self.live, chain.models).items()}
-        was_closed = is_closed(self.client)
+        awaited = awaited_models(self.client)
         self.leases.require(held)
         try:
-            self._exchange(shadow, new, queries)
+            self._exchange(shadow, new, queries, left)
         except WarehouseError:
             shadow.exchange(old)  # ClickHouse refused something: everything as it was, and the lanes may go on.
             shadow.redefine({view: deployed[view] for view in queries if view in deployed})
-            if not was_closed:
-                open_fence(self.client)
+            close_fence(self.client, awaited)
             raise
         self._require_still_held(held)
         return tuple(sorted(queries))
 
-    def _exchange(self, shadow: Shadow, new: Mapping[str, str], queries: Mapping[str, str]) -> None:
+    def _exchange(
+        self, shadow: Shadow, new: Mapping[str, str], queries: Mapping[str, str], left: frozenset[str]
+    ) -> None:
         """Wait for a ClickHouse that went away in the middle, and do the rest.
 
         Lanes that come between tables and views would bring rows of the old definition into the new tables.
@@ -244,10 +253,10 @@ class Rebuild:
         for _ in range(round(PATIENCE_SECONDS / _AGAIN_SECONDS)):
             try:
                 if queries:
-                    close_fence(self.client)
+                    close_fence(self.client, awaited_models(self.client) | new.keys())
                 shadow.exchange(new)
                 shadow.redefine(queries)
-                open_fence(self.client)
+                close_fence(self.client, left)
                 return
             except WarehouseError as error:
                 if not _is_away(error):
@@ -276,6 +285,10 @@ class Rebuild:
 def _is_away(error: WarehouseError) -> bool:
     """Whether ClickHouse did not answer, rather than refuse."""
     return isinstance(error.__cause__, OperationalError) or not isinstance(error.__cause__, ClickHouseError)
+
+
+def _listed(models: Collection[str]) -> str:
+    return ", ".join(sorted(models))
 
 
 def _result(chain: Chain, seen: Outlook, executed: bool = False, **more: Any) -> RebuildResult:

@@ -5,14 +5,16 @@ batch. Tables that were exchanged in between do not know the token, so the inser
 with its inserts which epoch it began in, and a constraint of landing refuses those of an earlier one. Inserts that say
 nothing pass. Only the server can tell the two apart, so that is where the fence stands.
 
-It is closed to all lanes while tables are new and their views are still old: a rebuild that dies then leaves it closed.
+It is closed to all lanes while tables are new and their views are still old: a rebuild that dies then leaves it closed,
+and the fence knows which models must be rebuilt before it is open again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from clickhouse_connect.driver.binding import format_str
 from clickhouse_connect.driver.client import Client
 
-from wakeline.errors import RebuildError, WarehouseError
+from wakeline.errors import WarehouseError
 from wakeline.warehouse.client import FAULTS, first_line
 
 #: Begins the comment of an insert by a lane; the number of the epoch follows. The server's query log shows it as well.
@@ -29,14 +31,18 @@ _RAISE = f"""
             OR getSetting('log_comment') = '{_COMMENT}{{epoch}}'
 """
 _CLOSED = "no_inserts_until_views_are_rebuilt"
+#: Begins the literal that keeps the names of models in the constraint.
+_AWAITED = "wakeline-awaits:"
 _CLOSE = f"""
-    ALTER TABLE landing ADD CONSTRAINT IF NOT EXISTS {_CLOSED}
-        CHECK NOT startsWith(getSetting('log_comment'), '{_COMMENT}')
+    ALTER TABLE landing
+        DROP CONSTRAINT IF EXISTS {_CLOSED},
+        ADD CONSTRAINT {_CLOSED} CHECK
+            NOT startsWith(getSetting('log_comment'), '{_COMMENT}') AND {{awaited}} != ''
 """
 _OPEN = f"ALTER TABLE landing DROP CONSTRAINT IF EXISTS {_CLOSED}"
-_IS_CLOSED = f"""
-    SELECT count() FROM system.tables
-    WHERE database = currentDatabase() AND name = 'landing' AND position(create_table_query, '{_CLOSED}') > 0
+_AWAITED_MODELS = f"""
+    SELECT extract(create_table_query, '{_AWAITED}([0-9A-Za-z_.,]+)')
+    FROM system.tables WHERE database = currentDatabase() AND name = 'landing'
 """  # noqa: S608 - a constant
 _UNDER_WAY = f"""
     SELECT count() FROM system.processes
@@ -70,38 +76,37 @@ def raise_fence(client: Client, sleep: Callable[[float], None], patience_seconds
         raise WarehouseError(f"ClickHouse did not close landing to late inserts: {first_line(error)}") from error
 
 
-def close_fence(client: Client) -> None:
-    """From now on landing refuses every insert of a lane, whatever becomes of this process."""
-    _alter(client, _CLOSE)
-
-
-def open_fence(client: Client) -> None:
-    """Landing takes the inserts of its epoch again."""
-    _alter(client, _OPEN)
-
-
-def is_closed(client: Client) -> bool:
-    """Whether a rebuild is between tables and views, or died there."""
-    try:
-        return bool(client.query(_IS_CLOSED).result_rows[0][0])
-    except FAULTS as error:
-        raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
-
-
-def require_open(client: Client) -> None:
-    """Raise RebuildError when rows would come into new tables through old views."""
-    if is_closed(client):
-        raise RebuildError(
-            "A rebuild of profiles was cut off when tables were new and their views still old, so nothing comes into"
-            " landing, and events wait in the stream: run 'wakeline rebuild --execute' without naming models."
-        )
-
-
-def _alter(client: Client, statement: str) -> None:
+def close_fence(client: Client, models: Collection[str]) -> None:
+    """From now on landing refuses every insert of a lane until these models are rebuilt, whatever becomes of this
+    process; with none of them it takes the inserts of its epoch again."""
+    awaited = format_str(_AWAITED + ",".join(sorted(models)))
+    statement = _CLOSE.format(awaited=awaited) if models else _OPEN
     try:
         client.command(statement)
     except FAULTS as error:
         raise WarehouseError(f"ClickHouse did not close or open landing: {first_line(error)}") from error
+
+
+def awaited_models(client: Client) -> frozenset[str]:
+    """The models that must be rebuilt before landing is open; none when it is.
+
+    A rebuild is between their tables and views, or died there.
+    """
+    try:
+        rows = client.query(_AWAITED_MODELS).result_rows
+    except FAULTS as error:
+        raise WarehouseError(f"ClickHouse did not answer about landing: {first_line(error)}") from error
+    return frozenset(name for [names] in rows for name in names.split(",") if name)
+
+
+def require_open(client: Client) -> None:
+    """Raise WarehouseError when rows would come into new tables through old views."""
+    awaited = awaited_models(client)
+    if awaited:
+        raise WarehouseError(
+            "A rebuild of profiles was cut off when tables were new and their views still old, so nothing comes into"
+            f" landing, and events wait in the stream: run 'wakeline rebuild --execute {' '.join(sorted(awaited))}'."
+        )
 
 
 def _await_inserts(client: Client, epoch: int, sleep: Callable[[float], None], patience_seconds: float) -> None:

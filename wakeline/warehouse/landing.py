@@ -74,7 +74,7 @@ class Landing:
     def begin(self) -> None:
         """What a new holder of a lane does before it inserts anything; another one's inserts may be refused since.
 
-        Raises RebuildError when a rebuild was cut off so that nothing may come in until the next.
+        Raises WarehouseError, also when a rebuild was cut off so that nothing may come in until the next.
         """
         require_open(self._client)
         self.pin_view_tokens()

@@ -29,6 +29,10 @@ _NO_SIZE_LIMIT = {"max_table_size_to_drop": 0, "max_partition_size_to_drop": 0}
 _LEFTOVERS = """
     SELECT name FROM system.databases WHERE match(name, concat('^', regexpQuoteMeta({prefix:String}), '[0-9]+$'))
 """
+_LEFTOVER_BYTES = """
+    SELECT sum(total_bytes) FROM system.tables
+    WHERE match(database, concat('^', regexpQuoteMeta({prefix:String}), '[0-9]+$'))
+"""
 _TABLES = """
     SELECT name, toString(uuid), total_rows, total_bytes FROM system.tables
     WHERE database = {database:String} AND name IN {names:Array(String)}
@@ -153,6 +157,12 @@ def drop_leftovers(client: Client, live: str) -> None:
         names = [name for [name] in client.query(_LEFTOVERS, {"prefix": prefix_of(live)}).result_rows]
     for name in names:
         _drop(client, name)
+
+
+def leftover_bytes(client: Client, live: str) -> int:
+    """The room that shadow tables take, of rebuilds that were cut off and of one that is under way."""
+    with warehouse_errors("did not answer about databases"):
+        return int(client.query(_LEFTOVER_BYTES, {"prefix": prefix_of(live)}).result_rows[0][0] or 0)
 
 
 def tables(client: Client, database: str, names: Sequence[str]) -> dict[str, Table]:
