@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from threading import Barrier
@@ -926,7 +926,7 @@ def test_a_report_that_comes_before_the_decision_is_remembered_for_it(book: Book
     told = book.claim(lease, before, other)
     assert [(one.claim, one.state) for one in told] == [(None, "sent"), (None, "held")]
     row = book.row(before)
-    assert (row["state"], row["attempts"], row["record"]["key"]) == ("sent", 0, before.key)
+    assert (row["state"], row["attempts"], row["record"]) == ("sent", 0, asdict(DELIVERED))
     assert book.claim(lease, before) == []
     assert undecided(book, before, other) == []
 
@@ -1036,6 +1036,9 @@ def test_a_ledger_that_never_was_restored_asks_about_that_once_a_call(book: Book
     book.ledger.settle([answered(one.claim, LATER) for one in told])
     with statements(book, "early_reports") as asked:
         assert len(reclaimed(book, lease)) == len(sends)
+    assert len(asked) == 1
+    with statements(book, "campaign_pauses") as asked:
+        book.ledger.confirm(lease, [replace(DELIVERED, key=one.key) for one in sends], NOW_MS)
     assert len(asked) == 1
 
 

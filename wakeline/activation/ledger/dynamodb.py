@@ -5,6 +5,7 @@ Every transaction checks the lease's fencing token. See docs/decisions/0014-vers
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -197,36 +198,39 @@ class DynamoLedger:
         """
         if not reports:
             return
-        pauses = self.pauses()
-        restored_at_ms = self._restored_at_ms(pauses)
+        owners = self._table.get(owner_key(report.key) for report in reports)
+        restored_at_ms = cache(self._restored_at_ms)
 
         def change(report: DeliveryReport) -> Change:
             values = {**reported(report), "changed_at_ms": now_ms}
             return lambda row: values if _may_be_out(row, restored_at_ms) else None
 
-        owners = self._table.get(owner_key(report.key) for report in reports)
         known = [(owner, one) for one in reports if (owner := owner_of(owners, one.key))]
         self._change(lease, [(send_key(owner, one.key), change(one)) for owner, one in known])
-        if RESTORED in pauses:
-            for report in reports:
-                if not owner_of(owners, report.key):
-                    self._keep_early(lease, report, now_ms)
+        new = {one.key: one for one in reversed(reports) if owner_key(one.key) not in owners}
+        if new and RESTORED in self.pauses():
+            self._keep_early(lease, list(new.values()), now_ms)
 
-    def _keep_early(self, lease: Lease, report: DeliveryReport, now_ms: int) -> None:
-        kept = update(owner_key(report.key), {"report": packed_report(report)}, {"profile_id": None})
-        try:
-            self._table.write([fence(lease), kept])
-        except ChangedError as changed:
-            if 0 in changed.failed:
-                raise lease_lost(lease) from changed
-            self.confirm(lease, [report], now_ms)  # It was decided on meanwhile.
+    def _keep_early(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
+        """For the decisions to come; reports on different sends, on which nothing is kept yet: the first stays."""
+        for start in range(0, len(reports), MOST_ACTIONS - 1):
+            chunk = reports[start : start + MOST_ACTIONS - 1]
+            nothing = {"profile_id": None, "report": None}
+            kept = [update(owner_key(one.key), {"report": packed_report(one)}, nothing) for one in chunk]
+            try:
+                self._table.write([fence(lease), *kept])
+            except ChangedError as changed:
+                if 0 in changed.failed:
+                    raise lease_lost(lease) from changed
+                self.confirm(lease, chunk, now_ms)  # Some were decided on meanwhile, or reported on.
 
-    def _restored_at_ms(self, pauses: Mapping[str, Mapping[str, Any]]) -> int:
+    def _restored_at_ms(self) -> int:
         """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
 
         After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
         """
-        paused, resumed = pauses.get(RESTORED), self.resumes().get(RESTORED)
+        paused = self.pauses().get(RESTORED)  # First: whoever lets them go moves it into the other.
+        resumed = self.resumes().get(RESTORED)
         return max(paused["paused_at_ms"] if paused else 0, resumed["resumed_at_ms"] if resumed else 0)
 
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
@@ -532,11 +536,12 @@ def _is_heard(answer: Answer, row: Row) -> bool:
     return row["state"] in (CLAIMED, UNKNOWN) and row["attempts"] == answer.claim.attempts
 
 
-def _may_be_out(row: Row, restored_at_ms: int) -> bool:
-    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
-    if row["occurred_at_ms"] < restored_at_ms and (row["state"] in OPEN_TO_THE_LOST or is_reopenable(row)):
+def _may_be_out(row: Row, restored_at_ms: Callable[[], int]) -> bool:
+    if row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None):
         return True
-    return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
+    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+    is_open = row["state"] in OPEN_TO_THE_LOST or is_reopenable(row)
+    return bool(is_open and row["occurred_at_ms"] < restored_at_ms())
 
 
 def _is_due(row: Row, now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:

@@ -249,10 +249,10 @@ class SqlLedger:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
-            is_restored = RESTORED in _pauses(connection)
+            is_restored, restored_at_ms = _restored(connection)
             if is_restored:  # Nobody decides on a send between the look for its row and what is kept for it.
                 lock_everybody(connection)
-            may_be_out = _MAY_BE_OUT | (_MAY_BE_LOST & (sends.c.occurred_at_ms < _restored_at_ms(connection)))
+            may_be_out = _MAY_BE_OUT | (_MAY_BE_LOST & (sends.c.occurred_at_ms < restored_at_ms))
             for report in sorted(reports, key=lambda report: report.key):
                 own = sends.c.idempotency_key == report.key
                 values = {**reported(report), "changed_at_ms": _later(now_ms)}
@@ -380,14 +380,19 @@ _MAY_BE_OUT = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
 _MAY_BE_LOST = sends.c.state.in_(OPEN_TO_THE_LOST) | _reopenable()
 
 
-def _restored_at_ms(connection: Connection) -> int:
-    """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
+_RESTORED = sa.union_all(
+    sa.select(sa.true(), campaign_pauses.c.paused_at_ms).where(campaign_pauses.c.campaign == RESTORED),
+    sa.select(sa.false(), campaign_resumes.c.resumed_at_ms).where(campaign_resumes.c.campaign == RESTORED),
+)
 
-    After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
+
+def _restored(connection: Connection) -> tuple[bool, int]:
+    """Whether mails are held after a restore; and what occurred before when may have been mailed by a lost ledger.
+
+    0 where none is lost. After somebody has let the held mails go, too: a paused campaign may hold some for longer.
     """
-    paused = sa.select(campaign_pauses.c.paused_at_ms).where(campaign_pauses.c.campaign == RESTORED)
-    resumed = sa.select(campaign_resumes.c.resumed_at_ms).where(campaign_resumes.c.campaign == RESTORED)
-    return max(connection.execute(sa.union_all(paused, resumed)).scalars(), default=0)
+    found: list[tuple[bool, int]] = [(row[0], row[1]) for row in connection.execute(_RESTORED)]
+    return any(is_paused for is_paused, _ in found), max((at_ms for _, at_ms in found), default=0)
 
 
 def _keep_early(connection: Connection, report: DeliveryReport) -> None:
