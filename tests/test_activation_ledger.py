@@ -1,15 +1,17 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clocks import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
-from support.ledgers import BACKENDS, OpenBook, books
+from support.ledgers import BACKENDS, SQL_BACKENDS, OpenBook, books
 from support.sending import (
     KEY_MS,
     LANE,
@@ -924,7 +926,7 @@ def test_a_report_that_comes_before_the_decision_is_remembered_for_it(book: Book
     told = book.claim(lease, before, other)
     assert [(one.claim, one.state) for one in told] == [(None, "sent"), (None, "held")]
     row = book.row(before)
-    assert (row["state"], row["attempts"], row["record"]["key"]) == ("sent", 0, before.key)
+    assert (row["state"], row["attempts"], row["record"]) == ("sent", 0, asdict(DELIVERED))
     assert book.claim(lease, before) == []
     assert undecided(book, before, other) == []
 
@@ -937,14 +939,107 @@ def test_a_report_that_came_before_is_heard_after_the_held_mails_were_let_go_as_
     assert [one.state for one in book.claim(lease, intended(), intended("order/2"))] == ["sent", "claimed"]
 
 
-def test_a_report_on_the_mail_to_the_device_stands_for_the_person_who_logged_in_since(book: Book) -> None:
+OF_THE_PHONE = intended(ids=("anonymous:phone",))
+
+
+@pytest.mark.parametrize("let_go", [False, True])
+def test_a_report_on_the_mail_to_the_device_stands_for_the_person_who_logged_in_since(book: Book, let_go: bool) -> None:
     lease = book.hold()
     book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
-    of_the_phone = intended(ids=("anonymous:phone",))
-    book.ledger.confirm(lease, [replace(DELIVERED, key=of_the_phone.key)], NOW_MS)
+    book.ledger.confirm(lease, [replace(DELIVERED, key=OF_THE_PHONE.key)], NOW_MS)
+    if let_go:
+        book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
     for _ in range(2):
         assert book.claim(lease, intended(ids=ANN_AND_HER_PHONE)) == []
     assert book.rows() == []
+
+
+@pytest.mark.parametrize("is_told_first", [False, True])
+def test_a_report_on_the_mail_to_the_device_settles_what_is_held_for_the_person(
+    book: Book, is_told_first: bool
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    # Told first, it is kept from the claim only by the login not being known yet.
+    one = intended(ids=ANN if is_told_first else ANN_AND_HER_PHONE, occurred_at_ms=NOW_MS - 1)
+    other = intended("order/2", ids=("user:bob",), occurred_at_ms=NOW_MS - 1)
+    calls = [
+        lambda: book.claim(lease, one, other),
+        lambda: book.ledger.confirm(lease, [replace(DELIVERED, key=OF_THE_PHONE.key)], NOW_MS),
+    ]
+    for call in reversed(calls) if is_told_first else calls:
+        call()
+    assert book.states() == [("held", "restored_ledger")] * 2
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    waiting = book.ledger.due(NOW_MS + 2, FRESH, 10)
+    known = [replace(two, person=replace(one.person, ids=ANN_AND_HER_PHONE)) for two in waiting if two.key == one.key]
+    known += [two for two in waiting if two.key == other.key]
+    told = book.ledger.reclaim(lease, known, {}, NOW_MS + 2)
+    assert [(decided.claim is None, decided.state) for decided in told] == [(True, "sent"), (False, "claimed")]
+    assert (book.row(one)["state"], book.row(one)["record"]["key"]) == ("sent", OF_THE_PHONE.key)
+    assert book.reclaim(lease, NOW_MS + HOUR_MS) == []
+
+
+@pytest.mark.parametrize("state", [deferred, put_off_before, held_by_a_pause, refused_by_the_esp])
+def test_what_waited_in_the_backup_is_settled_by_a_report_on_the_mail_to_the_device(
+    book: Book, state: Callable[[Book, Lease], Intended]
+) -> None:
+    lease = book.hold()
+    one = state(book, lease)
+    logged_in = replace(one, person=replace(one.person, ids=ANN_AND_HER_PHONE))
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.confirm(lease, [replace(DELIVERED, key=OF_THE_PHONE.key)], NOW_MS)
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    book.ledger.resume(one.campaign, "ann", NOW_MS + 1)
+    book.ledger.reopen(lease, [(one.profile_id, one.key)], NOW_MS + 1)
+    [decided] = book.reclaim(lease, NOW_MS + 10 * HOUR_MS, person=logged_in.person)
+    assert (decided.claim, decided.state) == (None, "sent")
+    assert book.row(one)["record"]["key"] == OF_THE_PHONE.key
+
+
+def test_what_failed_is_not_foreseen_to_be_mailed_when_the_mail_to_the_device_is_reported(book: Book) -> None:
+    lease = book.hold()
+    one = refused_by_the_esp(book, lease)
+    logged_in = replace(one, person=replace(one.person, ids=ANN_AND_HER_PHONE))
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    assert [told.state for told in book.ledger.foresee([logged_in], [one.key], NOW_MS + 1)] == ["claimed"]
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    book.ledger.confirm(lease, [replace(DELIVERED, key=OF_THE_PHONE.key)], NOW_MS)
+    book.ledger.resume(RESTORED, "ann", NOW_MS + 1)
+    assert book.ledger.foresee([logged_in], [one.key], NOW_MS + 1) == []
+
+
+@contextmanager
+def statements(book: Book, about: str) -> Iterator[list[str]]:
+    """Those that name such a table."""
+    found: list[str] = []
+
+    def listen(*said: object) -> None:
+        if about in str(said[2]):
+            found.append(str(said[2]))
+
+    sa.event.listen(book.engine, "before_cursor_execute", listen)
+    try:
+        yield found
+    finally:
+        sa.event.remove(book.engine, "before_cursor_execute", listen)
+
+
+@pytest.mark.parametrize("open_book", SQL_BACKENDS, indirect=True)
+def test_a_ledger_that_never_was_restored_asks_about_that_once_a_call(book: Book) -> None:
+    lease = book.hold()
+    sends = [intended(f"order/{number}", ids=ANN_AND_HER_PHONE) for number in range(3)]
+    with statements(book, "early_reports") as asked:
+        told = book.claim(lease, *sends)
+    assert len(asked) == 1
+    book.ledger.settle([answered(one.claim, LATER) for one in told])
+    with statements(book, "early_reports") as asked:
+        assert len(reclaimed(book, lease)) == len(sends)
+    assert len(asked) == 1
+    with statements(book, "campaign_pauses") as asked:
+        book.ledger.confirm(lease, [replace(DELIVERED, key=one.key) for one in sends], NOW_MS)
+    assert len(asked) == 1
 
 
 def test_a_report_on_what_nobody_has_decided_is_kept_only_after_a_restore(book: Book) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clocks import HOUR_MS, NOW_MS
-from support.sending import LANE, LEASE_MS, Book, DynamoBook, granted, intended, marketing, refused
+from support.sending import LANE, LEASE_MS, Book, DynamoBook, answered, granted, intended, marketing, refused
 
 from wakeline.activation.claims import idempotency_key
 from wakeline.activation.consent import RecordAddress
 from wakeline.activation.deliverability import DeliveryReport
+from wakeline.activation.esp.protocol import Accepted
 from wakeline.activation.gates import RESTORED
 from wakeline.activation.ledger.dynamodb_items import MOST_IDS
 from wakeline.activation.ledger.reading import count_open, latest_sent, send_of
@@ -91,6 +92,77 @@ def test_a_decision_is_made_again_when_a_report_on_it_comes_meanwhile(
     before_a_write(table, monkeypatch, 1, lambda: book.ledger.confirm(lease, [report], NOW_MS))
     assert [told.state for told in book.claim(lease, one)] == ["sent"]
     assert send_of(table, one.key) is not None
+
+
+@contextmanager
+def written(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The number of actions of every write."""
+    write, sizes = table.write, list[int]()
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "write", lambda actions: (sizes.append(len(actions)), write(actions)))
+        yield sizes
+
+
+def test_reports_for_decisions_to_come_are_kept_many_at_once_and_each_only_once(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    before = [intended(ids=(f"user:{number}",), occurred_at_ms=NOW_MS - 1) for number in range(2 * MOST_ACTIONS)]
+    reports = [DeliveryReport(one.key, "Email Delivered", "webhook-1", NOW_MS) for one in before]
+    with written(table, monkeypatch) as sizes:
+        book.ledger.confirm(lease, [*reports, replace(reports[0], message_id="webhook-2")], NOW_MS)
+    assert sizes == [1, MOST_ACTIONS, MOST_ACTIONS, 3]  # Each with a look at the lease.
+    with written(table, monkeypatch) as sizes:
+        book.ledger.confirm(lease, [replace(one, message_id="webhook-3") for one in reports], NOW_MS)
+    assert sizes == [1]
+    assert {told.state for told in book.claim(lease, *before)} == {"sent"}
+    assert {row["record"]["message_id"] for row in book.rows()} == {"webhook-1"}
+
+
+def test_of_reports_that_are_kept_at_once_those_on_sends_decided_meanwhile_settle_them(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    before = [intended(ids=(f"user:{number}",), occurred_at_ms=NOW_MS - 1) for number in range(3)]
+    reports = [DeliveryReport(one.key, "Email Delivered", "webhook-1", NOW_MS) for one in before]
+
+    def happens() -> None:
+        book.claim(lease, before[0])
+        book.ledger.confirm(lease, [replace(reports[1], message_id="webhook-2")], NOW_MS)
+
+    before_a_write(table, monkeypatch, 2, happens)  # The first is a look at the lease.
+    book.ledger.confirm(lease, reports, NOW_MS)
+    assert book.states() == [("sent", "")]
+    assert [told.state for told in book.claim(lease, *before)] == ["sent", "sent"]
+    assert [book.row(one)["record"]["message_id"] for one in before] == ["webhook-1", "webhook-2", "webhook-1"]
+
+
+def test_reports_of_a_lane_that_is_lost_meanwhile_are_not_kept(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    book.ledger.pause(RESTORED, "restore", "from a backup", NOW_MS)
+    report = DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS)
+    before_a_write(table, monkeypatch, 2, lambda: book.take_over(lease))
+    with pytest.raises(LeaseLostError):
+        book.ledger.confirm(lease, [report], NOW_MS)
+    new = Lease(LANE, "run-2", lease.fencing_token + 1, 1)
+    assert [told.state for told in book.claim(new, intended(occurred_at_ms=NOW_MS - 1))] == ["held"]
+
+
+def test_reports_on_mails_that_are_out_do_not_ask_whether_anything_was_restored(
+    book: Book, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = book.hold()
+    [decided] = book.claim(lease, intended())
+    book.ledger.settle([answered(decided.claim, Accepted("id-1"))])
+    asked, query = list[str](), table.query
+    monkeypatch.setattr(table, "query", lambda pk, prefix="": (asked.append(pk), query(pk, prefix))[1])
+    book.ledger.confirm(lease, [DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS)], NOW_MS)
+    assert asked == []
+    assert book.states() == [("sent", "")]
 
 
 def test_a_no_to_the_address_alone_is_seen_as_well(book: Book, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

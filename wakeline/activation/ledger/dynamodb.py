@@ -5,6 +5,7 @@ Every transaction checks the lease's fencing token. See docs/decisions/0014-vers
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -43,6 +44,7 @@ from wakeline.activation.ledger.rows import (
     decided_of,
     decision_row,
     known_person,
+    other_keys,
     reported_row,
     waiting_candidate,
 )
@@ -98,7 +100,9 @@ class _Task:
     #: The new row, and what the lane is told.
     decides: Callable[[Row | None, Facts], tuple[Row, Decided]]
     #: The row of one that is out already, as somebody reported.
-    out: Callable[[DeliveryReport], Row] | None = None
+    out: Callable[[Row | None, DeliveryReport], Row]
+    #: Whether it waited: then it has a row, which a report on the same send under another id settles.
+    waited: bool = False
 
 
 class DynamoLedger:
@@ -194,36 +198,39 @@ class DynamoLedger:
         """
         if not reports:
             return
-        pauses = self.pauses()
-        restored_at_ms = self._restored_at_ms(pauses)
+        owners = self._table.get(owner_key(report.key) for report in reports)
+        restored_at_ms = cache(self._restored_at_ms)
 
         def change(report: DeliveryReport) -> Change:
             values = {**reported(report), "changed_at_ms": now_ms}
             return lambda row: values if _may_be_out(row, restored_at_ms) else None
 
-        owners = self._table.get(owner_key(report.key) for report in reports)
         known = [(owner, one) for one in reports if (owner := owner_of(owners, one.key))]
         self._change(lease, [(send_key(owner, one.key), change(one)) for owner, one in known])
-        if RESTORED in pauses:
-            for report in reports:
-                if not owner_of(owners, report.key):
-                    self._keep_early(lease, report, now_ms)
+        new = {one.key: one for one in reversed(reports) if owner_key(one.key) not in owners}
+        if new and RESTORED in self.pauses():
+            self._keep_early(lease, list(new.values()), now_ms)
 
-    def _keep_early(self, lease: Lease, report: DeliveryReport, now_ms: int) -> None:
-        kept = update(owner_key(report.key), {"report": packed_report(report)}, {"profile_id": None})
-        try:
-            self._table.write([fence(lease), kept])
-        except ChangedError as changed:
-            if 0 in changed.failed:
-                raise lease_lost(lease) from changed
-            self.confirm(lease, [report], now_ms)  # It was decided on meanwhile.
+    def _keep_early(self, lease: Lease, reports: Sequence[DeliveryReport], now_ms: int) -> None:
+        """For the decisions to come; reports on different sends, on which nothing is kept yet: the first stays."""
+        for start in range(0, len(reports), MOST_ACTIONS - 1):
+            chunk = reports[start : start + MOST_ACTIONS - 1]
+            nothing = {"profile_id": None, "report": None}
+            kept = [update(owner_key(one.key), {"report": packed_report(one)}, nothing) for one in chunk]
+            try:
+                self._table.write([fence(lease), *kept])
+            except ChangedError as changed:
+                if 0 in changed.failed:
+                    raise lease_lost(lease) from changed
+                self.confirm(lease, chunk, now_ms)  # Some were decided on meanwhile, or reported on.
 
-    def _restored_at_ms(self, pauses: Mapping[str, Mapping[str, Any]]) -> int:
+    def _restored_at_ms(self) -> int:
         """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
 
         After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
         """
-        paused, resumed = pauses.get(RESTORED), self.resumes().get(RESTORED)
+        paused = self.pauses().get(RESTORED)  # First: whoever lets them go moves it into the other.
+        resumed = self.resumes().get(RESTORED)
         return max(paused["paused_at_ms"] if paused else 0, resumed["resumed_at_ms"] if resumed else 0)
 
     def settle_orphans(self, lease: Lease, now_ms: int) -> int:
@@ -274,7 +281,8 @@ class DynamoLedger:
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
-        `rules` are those of the campaigns. What somebody else has decided in the meantime is left out.
+        `rules` are those of the campaigns. What somebody else has decided in the meantime is left out. What a lost
+        ledger mailed under another id of the person, as somebody reported, is sent: no gate is asked.
         """
         moment = Moment(now_ms, stale, self.pauses())
         tasks = [_again(one, lease, rules.get(one.campaign, Rules()), moment, self._key_ms) for one in waiting]
@@ -324,7 +332,7 @@ class DynamoLedger:
 
     def _decide_together(self, lease: Lease, tasks: Sequence[_Task], moment: Moment) -> list[Decided]:
         for failures in range(_ATTEMPTS):
-            # Otherwise there are reports of before a decision only where a write fails because of one.
+            # Otherwise there is a report on a new send itself only where its write fails because of one.
             told, writes = self._prepared(tasks, moment, failures > 0 or RESTORED in moment.pauses)
             if _size(writes) > _MOST_BYTES and len(tasks) > 1:
                 half = len(tasks) // 2
@@ -346,17 +354,20 @@ class DynamoLedger:
         ids = {id_ for task in tasks for id_ in versioned(task.ids)}
         versions = self._table.get(map(version_key, ids))
         rows = self._table.get(key for task in tasks for key in (send_key(task.profile_id, task.key), *task.others))
-        owners = self._owners(tasks) if with_reports else {}
-        asking = [(task, row, asked) for task in tasks for row, asked in _asking(task, rows, owners)]
+        asking = [(task, row, asked) for task in tasks for row, asked in _asking(task, rows)]
         addresses = {known for _, _, asked in asking for known in subjects_of((), asked.candidate.address)} - ids
         versions |= self._table.get(map(version_key, addresses))
-        items = self._table.get(key for _, _, asked in asking for key in keys_of(asked))
+        items = self._table.get(
+            key for task, _, asked in asking for key in (*keys_of(asked), *_owners(task, asked, with_reports))
+        )
+        # A report on a new send under another id stands for it.
+        asking = [one for one in asking if one[0].waited or not _heard_of_other(items, one[2])]
         counted = read_counted(self._table, [asked for _, _, asked in asking], moment.now_ms)
         told, writes = [], []
         for task, row, asked in asking:
-            report = early_report(owners, task.key)
-            if report and task.out:
-                new, decided = task.out(report), Decided(asked.campaign, None, SENT, "")
+            report = early_report(items, task.key) or _heard_of_other(items, asked)
+            if report:
+                new, decided = task.out(row, report), Decided(asked.campaign, None, SENT, "")
             else:
                 new, decided = task.decides(row, facts_of(asked, items, counted, moment))
             told.append(decided)
@@ -365,11 +376,6 @@ class DynamoLedger:
         writes += [update(version_key(id_), {}, _is(versions, id_), {"version": 1}) for id_ in sorted(touched)]
         writes += [check(version_key(address), _is(versions, address)) for address in sorted(addresses)]
         return told, writes
-
-    def _owners(self, tasks: Sequence[_Task]) -> dict[Key, dict[str, Any]]:
-        """The items of the keys of new sends, under all ids of their people."""
-        new = [task for task in tasks if task.out]
-        return self._table.get(owner_key(key) for task in new for key in (task.key, *map(_key_of, task.others)))
 
     def _change(self, lease: Lease | None, changes: Sequence[tuple[Key, Change]]) -> int:
         """Change rows that nobody else changes meanwhile; how many were. Several changes of one are made in order."""
@@ -401,11 +407,12 @@ class DynamoLedger:
 
 def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int, has_failed: bool = False) -> _Task:
     ids = [id_ for id_ in one.person.ids if id_ != one.profile_id]
+    keys = tuple(other_keys(one.campaign, one.profile_id, one.occurrence_key, ids))
     candidate = candidate_of(one)
 
     def asks(row: Row | None) -> Asked | None:
         is_open = row is None or is_reopenable(row) or has_failed
-        return Asked(candidate, one.campaign, one.person.ids) if is_open else None
+        return Asked(candidate, one.campaign, one.person.ids, keys) if is_open else None
 
     def decides(row: Row | None, facts: Facts) -> tuple[Row, Decided]:
         decision = decide(candidate, facts)
@@ -413,10 +420,10 @@ def _new(one: Intended, lease: Lease, run_id: str, batch: Ranges, now_ms: int, h
         return new, decided_of(one, new, decision)
 
     # Before a login the same person may have been mailed under the device's id; a skip there does not bind.
-    others = tuple(send_key(id_, idempotency_key(one.campaign, id_, one.occurrence_key)) for id_ in ids)
+    others = tuple(send_key(id_, key) for id_, key in zip(dict.fromkeys(ids), keys, strict=True))
     return _Task(
         one.profile_id, one.key, (one.profile_id, *ids), others, asks, decides,
-        lambda report: reported_row(one, report, lease, run_id, batch, now_ms),
+        lambda row, report: _later(row, reported_row(one, report, lease, run_id, batch, now_ms)),
     )  # fmt: skip
 
 
@@ -425,7 +432,8 @@ def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int
         if row is None or not _is_due(row, moment.now_ms, moment.stale, moment.pauses):
             return None
         person = known_person(row, one.person)
-        return Asked(waiting_candidate(row, person, rules), row["campaign"], person.ids)
+        keys = tuple(other_keys(row["campaign"], row["profile_id"], row["occurrence_key"], person.ids))
+        return Asked(waiting_candidate(row, person, rules), row["campaign"], person.ids, keys)
 
     def decides(row: Row | None, facts: Facts) -> tuple[Row, Decided]:
         assert row is not None  # noqa: S101 - only a row asks.
@@ -437,7 +445,11 @@ def _again(one: Waiting, lease: Lease, rules: Rules, moment: Moment, key_ms: int
         claim = None if decision else claim_of(new)
         return new, Decided(row["campaign"], claim, new["state"], decision.reason if decision else "")
 
-    return _Task(one.profile_id, one.key, (one.profile_id, *one.person.ids), (), asks, decides)
+    def out(row: Row | None, report: DeliveryReport) -> Row:
+        assert row is not None  # noqa: S101 - only a row asks.
+        return _later(row, {**row, **reported(report), "changed_at_ms": moment.now_ms})
+
+    return _Task(one.profile_id, one.key, (one.profile_id, *one.person.ids), (), asks, decides, out, waited=True)
 
 
 def _of_different_people(tasks: Iterable[_Task]) -> list[list[_Task]]:
@@ -456,12 +468,8 @@ def _of_different_people(tasks: Iterable[_Task]) -> list[list[_Task]]:
     return parts
 
 
-def _asking(
-    task: _Task, rows: Mapping[Key, Mapping[str, Any]], owners: Mapping[Key, Mapping[str, Any]]
-) -> Iterator[tuple[Row | None, Asked]]:
+def _asking(task: _Task, rows: Mapping[Key, Mapping[str, Any]]) -> Iterator[tuple[Row | None, Asked]]:
     if any(rows[key]["state"] != SKIPPED for key in task.others if key in rows):
-        return
-    if any(early_report(owners, _key_of(key)) for key in task.others):
         return
     item = rows.get(send_key(task.profile_id, task.key))
     row = None if item is None else row_of(item)
@@ -470,8 +478,13 @@ def _asking(
         yield row, asked
 
 
-def _key_of(send: Key) -> str:
-    return send[1].removeprefix("send#")
+def _owners(task: _Task, asked: Asked, with_own: bool) -> list[Key]:
+    """The items that hold what was reported on it before it was decided on: of other ids, and of itself."""
+    return [owner_key(key) for key in (*asked.other_keys, *([task.key] if with_own else []))]
+
+
+def _heard_of_other(items: Mapping[Key, Mapping[str, Any]], asked: Asked) -> DeliveryReport | None:
+    return next((report for key in asked.other_keys if (report := early_report(items, key))), None)
 
 
 def _kept(row: Row | None, new: Row, report: DeliveryReport | None = None) -> list[Action]:
@@ -523,11 +536,12 @@ def _is_heard(answer: Answer, row: Row) -> bool:
     return row["state"] in (CLAIMED, UNKNOWN) and row["attempts"] == answer.claim.attempts
 
 
-def _may_be_out(row: Row, restored_at_ms: int) -> bool:
-    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
-    if row["occurred_at_ms"] < restored_at_ms and (row["state"] in OPEN_TO_THE_LOST or is_reopenable(row)):
+def _may_be_out(row: Row, restored_at_ms: Callable[[], int]) -> bool:
+    if row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None):
         return True
-    return row["state"] in (CLAIMED, UNKNOWN) or (row["state"] == RETRY and row["may_be_out_since_ms"] is not None)
+    # A retry that is certainly not out yet is not what a report is about. What a lost ledger may have mailed is.
+    is_open = row["state"] in OPEN_TO_THE_LOST or is_reopenable(row)
+    return bool(is_open and row["occurred_at_ms"] < restored_at_ms())
 
 
 def _is_due(row: Row, now_ms: int, stale: Stale, pauses: Mapping[str, Any]) -> bool:

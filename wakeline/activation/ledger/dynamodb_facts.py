@@ -22,6 +22,8 @@ class Asked:
     candidate: Candidate
     campaign: str
     ids: tuple[str, ...]
+    #: The keys of the same send under the person's other ids.
+    other_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,20 @@
 """What a send's row holds, whatever database it is in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from wakeline.activation.claims import Claim, Decided, Intended, Person
+from wakeline.activation.claims import Claim, Decided, Intended, Person, idempotency_key
 from wakeline.activation.deliverability import DeliveryReport
 from wakeline.activation.gates import Candidate, Decision, Facts, Rules, Skip, decide
 from wakeline.activation.ledger.states import RETRY, decided, reported
 from wakeline.pipeline.lanes import Lease, Ranges
+
+
+def other_keys(campaign: str, profile_id: str, occurrence_key: str, ids: Iterable[str]) -> list[str]:
+    """The keys of the same send under the person's other ids: before a login, one of them may have been mailed."""
+    others = dict.fromkeys(id_ for id_ in ids if id_ != profile_id)
+    return [idempotency_key(campaign, id_, occurrence_key) for id_ in others]
 
 
 def candidate_of(one: Intended) -> Candidate:

@@ -5,7 +5,7 @@ keys, or leaves out those that somebody else is changing: see docs/decisions/001
 in `wakeline.activation.ledger.states`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -39,6 +39,7 @@ from wakeline.activation.ledger.rows import (
     decided_of,
     decision_row,
     known_person,
+    other_keys,
     reported_row,
     waiting_candidate,
 )
@@ -167,9 +168,9 @@ class SqlLedger:
             require(connection, lease)
             lock_people(connection, (id_ for one in intended for id_ in one.person.ids))
             moment = _Moment(now_ms, stale, _pauses(connection))
-            reports = _early(connection, intended)
+            reports = _early(connection, _all_keys(intended)) if _has_early(connection) else {}
             for one in intended:
-                if _is_taken(connection, one, reports):
+                if _is_heard_of(one, reports) or _is_taken(connection, one):
                     continue
                 if report := reports.get(one.key):
                     _keep_first_decision(connection, reported_row(one, report, lease, run_id, batch, now_ms))
@@ -195,9 +196,11 @@ class SqlLedger:
             own = sends.c.idempotency_key.in_(failed)
             connection.execute(sa.select(sends.c.state).where(own).order_by(sends.c.idempotency_key).with_for_update())
             moment = _Moment(now_ms, FRESH, _pauses(connection))
-            reports = _early(connection, intended)
+            reports = _early(connection, _all_keys(intended)) if _has_early(connection) else {}
             for one in intended:
-                if one.key in reports or (one.key not in failed and _is_taken(connection, one, reports)):
+                if one.key in reports or _is_heard_of(one, reports):
+                    continue
+                if one.key not in failed and _is_taken(connection, one):
                     continue
                 candidate = candidate_of(one)
                 decision = decide(candidate, _facts(connection, candidate, one.campaign, one.person.ids, moment))
@@ -246,10 +249,10 @@ class SqlLedger:
             return
         with self._engine.begin() as connection:
             require(connection, lease)
-            is_restored = RESTORED in _pauses(connection)
+            is_restored, restored_at_ms = _restored(connection)
             if is_restored:  # Nobody decides on a send between the look for its row and what is kept for it.
                 lock_everybody(connection)
-            may_be_out = _MAY_BE_OUT | (_MAY_BE_LOST & (sends.c.occurred_at_ms < _restored_at_ms(connection)))
+            may_be_out = _MAY_BE_OUT | (_MAY_BE_LOST & (sends.c.occurred_at_ms < restored_at_ms))
             for report in sorted(reports, key=lambda report: report.key):
                 own = sends.c.idempotency_key == report.key
                 values = {**reported(report), "changed_at_ms": _later(now_ms)}
@@ -295,20 +298,26 @@ class SqlLedger:
     ) -> list[Decided]:
         """Ask the gates again about sends that waited, in order, each with the person as known now.
 
-        `rules` are those of the campaigns. What somebody else has decided in the meantime is left out.
+        `rules` are those of the campaigns. What somebody else has decided in the meantime is left out. What a lost
+        ledger mailed under another id of the person, as somebody reported, is sent: no gate is asked.
         """
         told = []
         with self._engine.begin() as connection:
             require(connection, lease)
             lock_people(connection, (id_ for one in waiting for id_ in (one.profile_id, *one.person.ids)))
             moment = _Moment(now_ms, stale, _pauses(connection))
-            is_due = _is_due(moment)
+            is_due, has_early = _is_due(moment), _has_early(connection)
             for one in waiting:
                 query = sa.select(sends).where(sends.c.idempotency_key == one.key, is_due)
-                row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
-                if row is not None:
+                found = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
+                row = dict(found) if found else None
+                report = _heard_of_other(connection, row, one.person) if row and has_early else None
+                if row and report:
+                    _change(connection, row, reported(report), now_ms)
+                    told.append(Decided(one.campaign, None, SENT, ""))
+                elif row:
                     own = rules.get(one.campaign, Rules())
-                    told.append(self._decide_again(connection, lease, dict(row), one.person, own, moment))
+                    told.append(self._decide_again(connection, lease, row, one.person, own, moment))
         return told
 
     def _decide_again(
@@ -371,14 +380,19 @@ _MAY_BE_OUT = sends.c.state.in_((CLAIMED, UNKNOWN)) | (
 _MAY_BE_LOST = sends.c.state.in_(OPEN_TO_THE_LOST) | _reopenable()
 
 
-def _restored_at_ms(connection: Connection) -> int:
-    """What occurred before then may have been mailed by a ledger that is lost; 0 where none is.
+_RESTORED = sa.union_all(
+    sa.select(sa.true(), campaign_pauses.c.paused_at_ms).where(campaign_pauses.c.campaign == RESTORED),
+    sa.select(sa.false(), campaign_resumes.c.resumed_at_ms).where(campaign_resumes.c.campaign == RESTORED),
+)
 
-    After somebody has let the held mails go, too: a paused campaign may hold some of them for longer.
+
+def _restored(connection: Connection) -> tuple[bool, int]:
+    """Whether mails are held after a restore; and what occurred before when may have been mailed by a lost ledger.
+
+    0 where none is lost. After somebody has let the held mails go, too: a paused campaign may hold some for longer.
     """
-    paused = sa.select(campaign_pauses.c.paused_at_ms).where(campaign_pauses.c.campaign == RESTORED)
-    resumed = sa.select(campaign_resumes.c.resumed_at_ms).where(campaign_resumes.c.campaign == RESTORED)
-    return max(connection.execute(sa.union_all(paused, resumed)).scalars(), default=0)
+    found: list[tuple[bool, int]] = [(row[0], row[1]) for row in connection.execute(_RESTORED)]
+    return any(is_paused for is_paused, _ in found), max((at_ms for _, at_ms in found), default=0)
 
 
 def _keep_early(connection: Connection, report: DeliveryReport) -> None:
@@ -389,11 +403,9 @@ def _keep_early(connection: Connection, report: DeliveryReport) -> None:
     connection.execute(statement.on_conflict_do_nothing())
 
 
-def _early(connection: Connection, intended: Sequence[Intended]) -> dict[str, DeliveryReport]:
-    """Key -> what was reported on it before it was decided on, of these sends under all ids of their people."""
-    if connection.execute(_ANY_EARLY).first() is None:
-        return {}
-    keys = sorted({key for one in intended for key in (one.key, *_other_keys(one))})
+def _early(connection: Connection, wanted: Iterable[str]) -> dict[str, DeliveryReport]:
+    """Key -> what was reported on it before it was decided on."""
+    keys: list[str] = sorted(set(wanted))
     found: dict[str, DeliveryReport] = {}
     for start in range(0, len(keys), _CHUNK):
         query = sa.select(early_reports).where(early_reports.c.key.in_(keys[start : start + _CHUNK]))
@@ -424,16 +436,33 @@ _TAKEN = (
 _ANY_EARLY = sa.select(sa.literal(1)).select_from(early_reports).limit(1)
 
 
-def _is_taken(connection: Connection, one: Intended, reports: Mapping[str, DeliveryReport]) -> bool:
-    others = _other_keys(one)
-    if not reports.keys().isdisjoint(others):
-        return True
-    return connection.execute(_TAKEN, {"key": one.key, "others": others}).first() is not None
+def _has_early(connection: Connection) -> bool:
+    """Whether anything is kept for later decisions: most ledgers never were restored."""
+    return connection.execute(_ANY_EARLY).first() is not None
+
+
+def _heard_of_other(connection: Connection, row: Mapping[str, Any], person: Person) -> DeliveryReport | None:
+    """What was reported on the same send under another id of the person."""
+    keys = other_keys(row["campaign"], row["profile_id"], row["occurrence_key"], person.ids)
+    reports = _early(connection, keys)
+    return next((reports[key] for key in keys if key in reports), None)
+
+
+def _is_taken(connection: Connection, one: Intended) -> bool:
+    return connection.execute(_TAKEN, {"key": one.key, "others": _other_keys(one)}).first() is not None
+
+
+def _is_heard_of(one: Intended, reports: Mapping[str, DeliveryReport]) -> bool:
+    """A mail under another id of the person is out, as somebody reported."""
+    return bool(reports) and not reports.keys().isdisjoint(_other_keys(one))
+
+
+def _all_keys(intended: Iterable[Intended]) -> Iterator[str]:
+    return (key for one in intended for key in (one.key, *_other_keys(one)))
 
 
 def _other_keys(one: Intended) -> list[str]:
-    ids = (id_ for id_ in one.person.ids if id_ != one.profile_id)
-    return [idempotency_key(one.campaign, id_, one.occurrence_key) for id_ in ids]
+    return other_keys(one.campaign, one.profile_id, one.occurrence_key, one.person.ids)
 
 
 def _is_heard(answer: Answer) -> sa.ColumnElement[bool]:
