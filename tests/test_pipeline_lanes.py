@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from wakeline.pipeline.lanes import ARCHIVE, LanePause, LaneState, LaneStore, Le
 
 RANGES = {0: (0, 5), 3: (7, 9)}
 
+DRAIN = LanePause(LANE, "ann", "an upgrade", NOW_MS, NOW_MS)
 DELIVERED = DeliveryReport(intended().key, "Email Delivered", "webhook-1", NOW_MS)
 
 Write = Callable[[Book, Lease], object]
@@ -24,6 +26,7 @@ WRITES: dict[str, Write] = {
     "commit": lambda book, lease: book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS),
     "renew": lambda book, lease: book.lanes.renew(lease, NOW_MS, LEASE_MS),
     "note read": lambda book, lease: book.lanes.note_read(lease, NOW_MS),
+    "end drain": lambda book, lease: book.lanes.end_drain(lease, DRAIN),
     "redo": lambda book, lease: book.lanes.to_redo(lease),
     "begin at": lambda book, lease: book.lanes.begin_at(lease, {0: 99}),
     "correct offsets": lambda book, lease: book.lanes.correct_offsets(lease, {0: 99}),
@@ -207,15 +210,44 @@ def test_a_paused_lane_is_given_to_no_run_until_it_is_resumed(book: Book) -> Non
 
 
 def test_a_lane_that_drains_is_given_out_until_it_has_read_what_was_there(book: Book) -> None:
-    book.lanes.pause(LanePause(LANE, "ann", "an upgrade", NOW_MS, NOW_MS))
-    assert not book.lanes.is_paused(LANE)
+    book.lanes.pause(DRAIN)
     lease = book.hold("run-1")
-    book.lanes.commit(lease, RANGES, NOW_MS, NOW_MS + LEASE_MS, read_until_ms=NOW_MS - 1)
+    book.lanes.note_read(lease, NOW_MS)  # The broker may have given nothing though events wait.
     assert not book.lanes.is_paused(LANE)
-    book.lanes.note_read(lease, NOW_MS)
+    assert book.lanes.end_drain(lease, DRAIN)
     assert book.lanes.is_paused(LANE)
+    assert book.lanes.pauses() == {LANE: replace(DRAIN, after_ms=0)}
     book.lanes.release(lease)
     assert book.lanes.acquire(LANE, "run-2", NOW_MS, LEASE_MS) is None
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        None,
+        replace(DRAIN, paused_by="bob"),
+        replace(DRAIN, paused_at_ms=NOW_MS + 1),
+        replace(DRAIN, after_ms=NOW_MS + 1),
+    ],
+)
+def test_a_run_does_not_end_a_drain_that_began_after_the_one_it_looked_at(book: Book, later: LanePause | None) -> None:
+    lease = book.hold("run-1")
+    book.lanes.pause(DRAIN)
+    book.lanes.resume(LANE)
+    if later:
+        book.lanes.pause(later)
+    assert not book.lanes.end_drain(lease, DRAIN)
+    assert list(book.lanes.pauses().values()) == [one for one in [later] if one]
+    assert not book.lanes.is_paused(LANE)
+
+
+def test_whoever_lost_the_lane_does_not_end_its_drain(book: Book) -> None:
+    old = book.hold("run-1")
+    book.lanes.pause(DRAIN)
+    book.take_over(old, "run-2")
+    with pytest.raises(LeaseLostError):
+        book.lanes.end_drain(old, DRAIN)
+    assert book.lanes.pauses() == {LANE: DRAIN}
 
 
 def test_the_last_pause_counts_and_other_lanes_go_on(book: Book) -> None:

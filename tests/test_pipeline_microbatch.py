@@ -23,6 +23,7 @@ from wakeline.errors import LeaseLostError, LedgerError, StreamFullError, Wareho
 from wakeline.pipeline.lanes import LanePause
 from wakeline.pipeline.microbatch import MicroBatches, next_limit
 from wakeline.pipeline.resident import Resident
+from wakeline.replay.lane_control import LaneControl
 from wakeline.settings import MAIL_SOURCE, LaneSettings
 from wakeline.streams.protocol import Lag, Record
 
@@ -625,13 +626,22 @@ def test_a_batch_that_was_begun_ahead_of_a_restored_landing_hides_nothing(site: 
 
 def drain(site: Site, batches: MicroBatches) -> str:
     """Ask for it, and let a run live on the lane until it ends; what it says then."""
+    ask_for_a_drain(site, batches)
+    return live(site, batches)
+
+
+def ask_for_a_drain(site: Site, batches: MicroBatches) -> None:
     site.clock.now_ms += SECOND_MS
     now_ms = site.clock()
     batches.lanes.pause(LanePause(LANE, "ann", "an upgrade", now_ms, after_ms=now_ms))
     site.clock.now_ms += SECOND_MS
+
+
+def live(site: Site, batches: MicroBatches) -> str:
+    began_ms = site.clock()
     run = Resident(
         LANE, "run-1", site.settings.lane, batches.lanes, batches, site.clock, site.clock.sleep,
-        should_stop=lambda: site.clock() > now_ms + 10 * SECOND_MS,
+        should_stop=lambda: site.clock() > began_ms + 20 * SECOND_MS,
         report=lambda result: None,
         warn=pytest.fail,
         keep_alive=lambda lease: nullcontext(),
@@ -686,6 +696,32 @@ def test_a_drain_waits_while_no_broker_tells_that_nothing_waits(
             patched.setattr(batches.stream, "lag", lag)
             assert drain(site, batches) == "stopped"
         assert drain(site, batches) == "paused by ann: an upgrade"
+
+
+def test_a_drain_that_begins_while_no_broker_answers_is_left_to_the_next_run_by_one_that_ends(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.micro_batches() as batches, monkeypatch.context() as patched:
+        lag = batches.stream.lag
+
+        def last_answer(*arguments: Any) -> Lag:
+            answer = lag(*arguments)
+            append(batches.stream, VIEWS, site.clock())
+            patched.setattr(batches.stream, "lag", away)
+            ask_for_a_drain(site, batches)
+            return answer
+
+        site.work(batches)
+        patched.setattr(batches.stream, "read", lambda *_: [])
+        patched.setattr(batches.stream, "lag", last_answer)
+        assert live(site, batches) == "stopped"
+        assert site.statuses() == {}
+        control = LaneControl(batches.lanes, site.clock, site.clock.sleep)
+        assert not control.stands_still(LANE), "Who drains must wait, and the next run must take the lane."
+        patched.undo()
+        assert live(site, batches) == "paused by ann: an upgrade"
+        assert site.statuses() == {"accepted": len(VIEWS)}
+        assert control.stands_still(LANE)
 
 
 def test_after_a_restore_what_webhooks_tell_is_heard_before_the_mail_that_they_are_about_is_decided_on(

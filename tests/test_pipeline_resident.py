@@ -1,6 +1,7 @@
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -32,13 +33,12 @@ class Script:
     recoveries: list[Step] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     processed_until_ms: int = NOW_MS
+    looked: Callable[[], object] = lambda: None
 
     def has_processed(self, lease: Lease, until_ms: int) -> bool:
+        self.asked.append("has_processed")
+        self.looked()
         return self.processed_until_ms >= until_ms
-
-    @property
-    def read_until_ms(self) -> int:
-        return self.processed_until_ms
 
     def step(self, lease: Lease) -> BatchResult | None:
         self.asked.append("step")
@@ -69,6 +69,7 @@ class World:
         self.script = script
         self.during: Callable[[], object] = lambda: None
         self.stop = False
+        self.is_kept_alive = False
         self.reported: list[BatchResult] = []
         self.warned: list[str] = []
         self.pauses = 0
@@ -85,8 +86,14 @@ class World:
             should_stop=lambda: self.stop,
             report=self.reported.append,
             warn=self.warned.append,
-            keep_alive=lambda _: nullcontext(),
+            keep_alive=self._keep_alive,
         ).run()
+
+    @contextmanager
+    def _keep_alive(self, lease: Lease) -> Iterator[None]:
+        self.is_kept_alive = True
+        yield
+        self.is_kept_alive = False
 
     def stop_now(self) -> None:
         self.stop = True
@@ -394,6 +401,52 @@ def test_a_run_that_drains_goes_on_until_it_has_read_what_was_there(world: World
     assert world.reported[:2] == [WORK, WORK]
     assert world.lanes.is_paused(LANE)
     assert world.run("run-2") == "the lane is paused"
+
+
+def test_the_lease_is_kept_alive_while_a_slow_broker_is_asked_whether_a_drain_is_through(
+    world: World, script: Script
+) -> None:
+    kept_alive: list[bool] = []
+
+    def slow() -> None:
+        kept_alive.append(world.is_kept_alive)
+        world.clock.now_ms += 2 * LEASE_MS
+
+    script.looked = slow
+    paused(world, after_ms=NOW_MS)
+    assert world.run() == "paused by ann: an upgrade"
+    assert kept_alive == [True]
+
+
+@pytest.mark.parametrize("look_ms", [0, 8 * SECOND_MS])
+def test_a_drain_leaves_most_reads_that_a_broker_allows_and_half_of_the_time_to_processing(
+    world: World, script: Script, look_ms: int
+) -> None:
+    looks_ms: list[int] = []
+
+    def slow() -> None:
+        looks_ms.append(world.clock())
+        world.clock.now_ms += look_ms
+        world.stop = len(looks_ms) == 4
+
+    script.looked = slow
+    paused(world, after_ms=NOW_MS + MINUTE_MS)
+    assert world.run() == "stopped"
+    assert all(later - earlier >= max(2 * SECOND_MS, 2 * look_ms) for earlier, later in pairwise(looks_ms))
+
+
+def test_a_drain_that_began_while_the_broker_was_asked_is_waited_for(world: World, script: Script) -> None:
+    again = LanePause(LANE, "bob", "a move", NOW_MS + 9, NOW_MS + 9)
+
+    def begin_again() -> None:
+        if "step" not in script.asked:
+            world.lanes.pause(again)
+            script.steps = [None, lambda: setattr(script, "processed_until_ms", NOW_MS + 9)]
+
+    script.looked = begin_again
+    paused(world, after_ms=NOW_MS)
+    assert world.run() == "paused by bob: a move"
+    assert script.asked.count("step") >= 2
 
 
 def paused(world: World, after_ms: int) -> None:

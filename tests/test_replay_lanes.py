@@ -86,7 +86,7 @@ def test_a_drain_returns_when_every_lane_has_read_what_was_there_and_no_run_is_a
         clock.now_ms += round(seconds * 1000)
         looks.append(own_book.lanes.is_paused(LANE))
         if len(looks) == 2:
-            own_book.lanes.note_read(lease, NOW_MS)
+            assert own_book.lanes.end_drain(lease, own_book.lanes.pauses()[LANE])
         if len(looks) == 4:
             own_book.lanes.release(lease)
 
@@ -106,7 +106,7 @@ def test_a_drain_says_which_lanes_need_longer_and_they_stop_later(own_book: Book
     assert lease is not None
     with pytest.raises(ReplayError, match=r"^After 5 seconds lanes 0 have not read .* at 2027-01-15"):
         LaneControl(own_book.lanes, clock, clock.sleep).drain("ann", "an upgrade", wait_seconds=5)
-    own_book.lanes.note_read(lease, NOW_MS)
+    assert own_book.lanes.end_drain(lease, own_book.lanes.pauses()[LANE])
     assert own_book.lanes.is_paused(LANE)
 
 
@@ -142,9 +142,16 @@ def test_the_jobs_do_the_same(jobs: Any, own_book: Book) -> None:
     ]
 
 
-def test_the_job_that_drains_says_until_when_all_is_processed(jobs: Any, own_book: Book) -> None:
-    own_book.lanes.note_read(
-        own_book.hold(), 2 * NOW_MS
-    )  # Its lease is long over by the machine's clock, or has yet to begin.
-    own_book.lanes.release(own_book.hold("run-2", now_ms=3 * NOW_MS))
-    assert launch(jobs.drain_and_stop, wait_seconds=0).keys() == {"processed_until"}
+def test_the_job_that_drains_says_until_when_all_is_processed(
+    jobs: Any, own_book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = own_book.hold("run-1")
+
+    def end(_seconds: float) -> None:
+        if not own_book.lanes.is_paused(LANE):
+            assert own_book.lanes.end_drain(lease, own_book.lanes.pauses()[LANE])
+            own_book.lanes.release(lease)
+
+    monkeypatch.setattr(jobs.time, "sleep", end)
+    assert launch(jobs.drain_and_stop, wait_seconds=60).keys() == {"processed_until"}
+    assert own_book.lanes.is_paused(LANE)

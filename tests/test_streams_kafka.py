@@ -34,7 +34,7 @@ from wakeline.streams import kafka_topic
 from wakeline.streams.factory import open_stream
 from wakeline.streams.kafka import KafkaStream
 from wakeline.streams.kafka_appending import Appending
-from wakeline.streams.protocol import Record, partition_of
+from wakeline.streams.protocol import Lag, Record, partition_of
 
 PATIENCE_SECONDS = 20
 SOON_SECONDS = 5
@@ -472,6 +472,20 @@ def test_offsets_without_records_neither_stall_nor_count(
     stream.verify({0: 5})
     stream.append([("ann", b"3")])
     assert values_of(read_on(stream, {0: 5}, 1)) == [b"3"]
+
+
+def test_what_a_transaction_gives_out_late_is_unread_from_then_on(
+    kafka: KafkaBroker, stream: KafkaStream, maker: KafkaMaker
+) -> None:
+    transactions = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": maker.topic})
+    transactions.init_transactions()
+    transactions.begin_transaction()
+    transactions.produce(maker.topic, b"1", b"ann")
+    transactions.flush()
+    assert stream.lag({}, lambda partition: partition == 0) == Lag(0, 0)
+    transactions.commit_transaction()
+    await_that("its record is read", lambda: stream.read({0: 0}, 1, 1, 0.1) != [], PATIENCE_SECONDS)
+    assert stream.lag({}, lambda partition: partition == 0).seconds > 0
 
 
 def test_what_no_collector_wrote_is_read_for_quarantine(

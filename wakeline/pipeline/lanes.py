@@ -54,7 +54,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LanePause:
-    """Who holds a lane, why and since when; what was appended until `after_ms` is processed before (0: nothing)."""
+    """Who holds a lane, why and since when.
+
+    What was appended until `after_ms` is to be processed before (0: nothing, or all of it is).
+    """
 
     lane: str
     paused_by: str
@@ -108,9 +111,9 @@ class LaneStore(ABC):
         """The same of a lane that there is and that may be taken."""
 
     def is_paused(self, lane: str) -> bool:
-        """Whether no run may process the lane: it is paused, and has read what it was to read before."""
+        """Whether no run may process the lane: it is paused, and nothing is to be processed before."""
         pause = self.pauses().get(lane)
-        return pause is not None and (not pause.after_ms or self.read_until()[lane] >= pause.after_ms)
+        return pause is not None and not pause.after_ms
 
     @abstractmethod
     def pause(self, pause: LanePause) -> None:
@@ -122,6 +125,14 @@ class LaneStore(ABC):
     @abstractmethod
     def resume(self, lane: str) -> bool:
         """Let a lane go on; whether it was paused."""
+
+    @abstractmethod
+    def end_drain(self, lease: Lease, drain: LanePause) -> bool:
+        """What was to be processed before the pause is: no run may process the lane any more.
+
+        False, and nothing is changed, when the lane was resumed or paused anew since the pause was looked at. Raises
+        LeaseLostError when the lease is gone.
+        """
 
     @abstractmethod
     def pauses(self) -> dict[str, LanePause]:

@@ -128,6 +128,16 @@ class DynamoLaneStore(LaneStore):
             return False
         return True
 
+    def end_drain(self, lease: Lease, drain: LanePause) -> bool:
+        end = update((_PAUSES, drain.lane), {"after_ms": 0}, asdict(drain))
+        try:
+            self._table.write([fence(lease), end])
+        except ChangedError as changed:
+            if 0 in changed.failed:
+                raise lease_lost(lease) from changed
+            return False
+        return True
+
     def pauses(self) -> dict[str, LanePause]:
         items = self._table.query(_PAUSES)
         return {item["lane"]: LanePause(**{name: item[name] for name in LanePause.__slots__}) for item in items}

@@ -69,6 +69,12 @@ class SqlLaneStore(LaneStore):
         with self._engine.begin() as connection:
             return connection.execute(sa.delete(lane_pauses).where(lane_pauses.c.lane == lane)).rowcount > 0
 
+    def end_drain(self, lease: Lease, drain: LanePause) -> bool:
+        is_same = [lane_pauses.c[name] == value for name, value in asdict(drain).items()]
+        with self._engine.begin() as connection:
+            require(connection, lease)
+            return connection.execute(sa.update(lane_pauses).where(*is_same).values(after_ms=0)).rowcount > 0
+
     def pauses(self) -> dict[str, LanePause]:
         with self._reading() as connection:
             rows = connection.execute(sa.select(lane_pauses)).mappings()

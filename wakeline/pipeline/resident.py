@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from wakeline.clock import Clock
 from wakeline.errors import LeaseLostError, LedgerError, WarehouseError
-from wakeline.pipeline.lanes import LaneStore, Lease
+from wakeline.pipeline.lanes import LanePause, LaneStore, Lease
 from wakeline.pipeline.microbatch import BatchResult, MicroBatches
 from wakeline.settings import LaneSettings
 
@@ -20,6 +20,8 @@ SUCCESSOR_ALIVE_MS = 3_000
 _GIVE_UP_MS = 60_000
 #: A pause of the lane is looked for so often.
 _PAUSE_LOOK_MS = 500
+#: The broker is asked whether a drain is through no more often: Kinesis allows few reads, and most are the reader's.
+_DRAIN_LOOK_MS = 2_000
 _WARM_UP_PAUSE_SECONDS = 0.02
 _FAULT_PAUSE_SECONDS = 0.5
 #: How often a holder looks whether all lanes are to stand still.
@@ -50,6 +52,7 @@ class Resident:
     _began_ms: int = field(default=0, init=False)
     _looked_for_standstill_ms: int = field(default=0, init=False)
     _looked_for_pause_ms: int = field(default=0, init=False)
+    _drain_look_due_ms: int = field(default=0, init=False)
 
     def run(self) -> str:
         """Process until handed over, paused, stopped, or at the end of the run's time; returns which it was.
@@ -159,13 +162,22 @@ class Resident:
         return self.lanes.stand_still(now_ms)
 
     def _pause_reason(self, lease: Lease) -> str | None:
-        """Why the lane stands still from now on, if it does; that it has read what it was to read before is noted."""
+        """Why the lane stands still from now on, if it does."""
         pause = self.lanes.pauses().get(self.lane) if self._pause_is_worth_a_look() else None
-        if pause is None or (pause.after_ms and not self.batches.has_processed(lease, pause.after_ms)):
+        if pause is None or (pause.after_ms and not self._has_drained(lease, pause)):
             return None
-        if pause.after_ms:
-            self.lanes.note_read(lease, self.batches.read_until_ms)
         return f"paused by {pause.paused_by}: {pause.reason}"
+
+    def _has_drained(self, lease: Lease, drain: LanePause) -> bool:
+        """Whether what was to be processed before the pause is; noted for all others, who cannot know."""
+        began_ms = self.clock()
+        if began_ms < self._drain_look_due_ms:
+            return False
+        with self.keep_alive(lease):  # A broker that is away may take long to be found so.
+            is_through = self.batches.has_processed(lease, drain.after_ms)
+        ended_ms = self.clock()
+        self._drain_look_due_ms = ended_ms + max(_DRAIN_LOOK_MS, ended_ms - began_ms)
+        return is_through and self.lanes.end_drain(lease, drain)
 
     def _pause_is_worth_a_look(self) -> bool:
         now_ms = self.clock()

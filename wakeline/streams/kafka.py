@@ -6,13 +6,16 @@ Offsets are not dense where others write with transactions: a record's is at lea
 from collections.abc import Callable, Mapping, Sequence
 
 from wakeline.clock import Clock
+from wakeline.errors import StreamFullError
 from wakeline.settings import KafkaSettings
 from wakeline.streams.kafka_appending import Appending
-from wakeline.streams.kafka_connection import Connection
-from wakeline.streams.kafka_lag import Group, OldestUnread
+from wakeline.streams.kafka_connection import ASK_SECONDS, Connection
+from wakeline.streams.kafka_lag import LOOK_SECONDS, Group, OldestUnread, Ranges
 from wakeline.streams.kafka_reading import Reading
 from wakeline.streams.kafka_topic import Topic
 from wakeline.streams.protocol import Facts, Lag, Record, every
+
+_RETRY_SECONDS = 1
 
 
 class KafkaStream:
@@ -69,18 +72,34 @@ class KafkaStream:
     def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
         """Unread events of these partitions, and the age of the oldest of them; cheap enough for once a second.
 
-        Where others write with transactions, their markers count as events. Raises StreamError when nobody answers.
+        Where others write with transactions, their markers count as events. Raises StreamError when nobody answers. Of
+        all partitions the age leaves out those whose oldest event is not given out; of some it raises StreamFullError.
         """
         heads = self._topic.heads(filter(is_meant, range(self._topic.partitions())))
         starts = {head.partition: max(head.earliest, committed.get(head.partition, 0)) for head in heads}
-        unread = [head for head in heads if head.next > starts[head.partition]]
-        found = self._oldest.appended_at_ms({head.partition: starts[head.partition] for head in unread})
+        unread = {head.partition: (starts[head.partition], head.next) for head in heads}
+        unread = {partition: (first, end) for partition, (first, end) in unread.items() if end > first}
+        found = self._oldest_of(unread, is_meant)
         times = [appended_at_ms for appended_at_ms in found.values() if appended_at_ms is not None]
         # The broker's clock and ours may differ by more than an event that has just come is old.
         age_ms = max(1, self._clock() - min(times)) if times else 0
         empty = {partition for partition, appended_at_ms in found.items() if appended_at_ms is None}
-        events = sum(head.next - starts[head.partition] for head in unread if head.partition not in empty)
+        events = sum(end - first for partition, (first, end) in unread.items() if partition not in empty)
         return Lag(events, age_ms / 1000)
+
+    def _oldest_of(self, unread: Ranges, is_meant: Callable[[int], bool]) -> dict[int, int | None]:
+        """Whoever processes partitions must not take what is not given out for nothing; displays need not wait."""
+        if is_meant is every:
+            return self._oldest.appended_at_ms(unread, LOOK_SECONDS)
+        found = self._oldest.appended_at_ms(unread, ASK_SECONDS)
+        if missing := sorted(unread.keys() - found):
+            settings = self._connection.settings
+            raise StreamFullError(
+                f"Kafka at {settings.brokers} does not give out what partition {missing[0]} of the topic"
+                f" '{settings.topic}' holds; see whether all its brokers run.",
+                _RETRY_SECONDS,
+            )
+        return found
 
     def facts(self) -> Facts:
         """The topic's id, its partitions and its `retention.ms`."""

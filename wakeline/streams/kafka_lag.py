@@ -15,30 +15,42 @@ from wakeline.streams.kafka_reading import reading_config, record_of
 
 # Only the first record of each partition is wanted.
 _FETCH_BYTES = 16_384
-_LOOK_SECONDS = 1.0
+#: How long displays wait for it.
+LOOK_SECONDS = 1.0
 _TICK_SECONDS = 0.1
+
+#: Partition -> unread offsets (first, end), end exclusive.
+Ranges = Mapping[int, tuple[int, int]]
 
 _logger = logging.getLogger(__name__)
 
 
 class OldestUnread:
-    """When the record at an offset, or the next one behind it, was appended. One call at a time."""
+    """When the first record of unread offsets was appended. One call at a time."""
 
     def __init__(self, connection: Connection, group: str) -> None:
         self._connection = connection
         self._group = group
         self._lock = Lock()
         self._consumer: Consumer | None = None
-        #: Partition -> an offset and the time of the record there; None where nothing follows.
-        self._known: dict[int, tuple[int, int | None]] = {}
+        #: Partition -> unread offsets, end exclusive, and the time of their first record; None where there is none.
+        self._known: dict[int, tuple[tuple[int, int], int | None]] = {}
 
-    def appended_at_ms(self, starts: Mapping[int, int]) -> dict[int, int | None]:
-        """Partition -> time; None where no record follows, or the broker does not give it out soon."""
+    def appended_at_ms(self, unread: Ranges, look_seconds: float) -> dict[int, int | None]:
+        """Partition -> time; None where the offsets have no record.
+
+        Without a partition whose record the broker does not give out within `look_seconds`.
+        """
         with self._lock:
-            unknown = {one: start for one, start in starts.items() if self._known.get(one, (-1,))[0] != start}
+            unknown = {one: offsets for one, offsets in unread.items() if not self._knows(one, offsets)}
             if unknown:
-                self._look(unknown)
-            return {one: self._known[one][1] for one in starts if one in self._known}
+                self._look(unknown, look_seconds)
+            return {one: self._known[one][1] for one in unread if one in self._known}
+
+    def _knows(self, partition: int, offsets: tuple[int, int]) -> bool:
+        known, appended_at_ms = self._known.get(partition, (None, None))
+        # Where there was no record, a transaction that ends later gives some out; its marker moves the end.
+        return known == offsets or (known is not None and appended_at_ms is not None and known[0] == offsets[0])
 
     def close(self) -> None:
         """Ends the consumer."""
@@ -47,18 +59,18 @@ class OldestUnread:
                 self._consumer.close()
             self._consumer = None
 
-    def _look(self, starts: Mapping[int, int]) -> None:
-        for partition in starts:
+    def _look(self, unread: Ranges, look_seconds: float) -> None:
+        for partition in unread:
             self._known.pop(partition, None)
         consumer = self._opened()
         topic = self._connection.settings.topic
-        consumer.assign([TopicPartition(topic, *place) for place in starts.items()])
-        deadline = time.monotonic() + _LOOK_SECONDS
-        while not self._known.keys() >= starts.keys() and time.monotonic() < deadline:
-            self._note(consumer, starts)
+        consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in unread.items()])
+        deadline = time.monotonic() + look_seconds
+        while not self._known.keys() >= unread.keys() and time.monotonic() < deadline:
+            self._note(consumer, unread)
         consumer.unassign()
 
-    def _note(self, consumer: Consumer, starts: Mapping[int, int]) -> None:
+    def _note(self, consumer: Consumer, unread: Ranges) -> None:
         message = consumer.poll(_TICK_SECONDS)
         if message is None or message.partition() in self._known:
             return
@@ -66,10 +78,10 @@ class OldestUnread:
         if partition is None:
             return
         if error is None:
-            self._known[partition] = starts[partition], record_of(message).appended_at_ms
+            self._known[partition] = unread[partition], record_of(message).appended_at_ms
         elif error.code() == KafkaError._PARTITION_EOF:
             # Markers of transactions have offsets and are no records.
-            self._known[partition] = starts[partition], None
+            self._known[partition] = unread[partition], None
 
     def _opened(self) -> Consumer:
         self._connection.require_open()

@@ -95,7 +95,9 @@ class EventStream(Protocol):
     def lag(self, committed: Mapping[int, int], is_meant: Callable[[int], bool] = every) -> Lag:
         """How far `committed`, the next offset of each partition, is behind the end of the partitions that are meant.
 
-        Asks the broker, which a read that gave nothing may not have reached. Raises StreamError when nobody answers.
+        Asks the broker, which a read that gave nothing may not have reached. Raises StreamError when nobody answers,
+        and, with `is_meant`, when the broker does not tell how old the oldest unread event is: 0 seconds mean that none
+        is unread.
         """
 
     def facts(self) -> Facts:
