@@ -81,6 +81,14 @@ def test_a_run_that_does_not_end_after_it_handed_over_is_failed_in_the_end() -> 
     assert found.dead == ("run-0",)
 
 
+def test_a_run_that_was_stopped_after_a_long_time_may_end_in_peace_too() -> None:
+    released = held(since_ms=NOW_MS - 20 * MINUTE_MS, holder="")
+    mine = run("run-1", 21 * MINUTE_MS)
+    assert verdict(released, mine) == Verdict(True, "The lane has no live run.")
+    long_ago = held(since_ms=NOW_MS - 20 * MINUTE_MS, holder="", expires_at_ms=NOW_MS - 3 * MINUTE_MS)
+    assert verdict(long_ago, mine).dead == ("run-1",)
+
+
 def test_a_run_that_still_ends_does_not_keep_a_dead_holder_from_being_replaced() -> None:
     expired = held(since_ms=NOW_MS - 20 * SECOND_MS, expires_at_ms=NOW_MS)
     found = verdict(expired, run("run-1", 40 * SECOND_MS), run("run-0", HOUR_MS))

@@ -75,7 +75,7 @@ lane_pauses = sa.Table(
     sa.Column("paused_by", Text, nullable=False),
     sa.Column("reason", Text, nullable=False),
     sa.Column("paused_at_ms", sa.BigInteger, nullable=False),
-    sa.Column("after_ms", sa.BigInteger, nullable=False, comment="What was appended until then is read before"),
+    sa.Column("after_ms", sa.BigInteger, nullable=False, comment="Of a drain: what is first was appended until then"),
 )
 
 #: The stream that offsets belong to: another identity under the same name is another stream.

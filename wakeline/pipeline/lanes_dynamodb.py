@@ -170,7 +170,7 @@ class DynamoLaneStore(LaneStore):
 
     def release(self, lease: Lease) -> None:
         try:
-            self._table.write([_own(lease, {"holder": "", "expires_at_ms": 0})])
+            self._table.write([_own(lease, {"holder": ""})])
         except ChangedError:
             return  # It was lost before.
 

@@ -124,7 +124,7 @@ class SqlLaneStore(LaneStore):
 
     def release(self, lease: Lease) -> None:
         with self._engine.begin() as connection:
-            connection.execute(_held(lease).values(holder="", expires_at_ms=0))
+            connection.execute(_held(lease).values(holder=""))
 
     def begin(self, lease: Lease, ranges: Ranges, now_ms: int, lease_ms: int) -> None:
         intent = intent_of(ranges)

@@ -57,8 +57,13 @@ def _is_dead(run: Run, state: LaneState, alive: bool, standby: bool, now_ms: int
     if standby and run.run_id == state.successor:
         return False
     if _is_ending(run, state, standby):
-        return now_ms - state.held_since_ms > _END_MS
+        return now_ms - _given_up_ms(state) > _END_MS
     return now_ms - run.created_at_ms > _START_MS
+
+
+def _given_up_ms(state: LaneState) -> int:
+    """When a former holder had to give the lane up, at the latest: to the present one, or as its last lease ended."""
+    return state.held_since_ms if state.holder else state.expires_at_ms
 
 
 def _is_ending(run: Run, state: LaneState, standby: bool) -> bool:
