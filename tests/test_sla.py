@@ -153,6 +153,8 @@ def test_latency_is_that_of_mails_that_nothing_but_the_esp_held_up(site: Site) -
     assert measuring.latencies(site.client, NOW_MS + 8 * SECOND_MS, 10, 30) == Latencies(8, 0, 7.0)
     assert measuring.latencies(site.client, NOW_MS + 60 * SECOND_MS, 10, 5) == Latencies(10, 4, 60.0)
     assert measuring.latencies(site.client, NOW_MS + HOUR_MS, 10, 5).count == 0
+    seen = [measuring.latencies(site.client, NOW_MS + seconds * SECOND_MS, 1, 5).count for seconds in (119, 121)]
+    assert seen == [10, 0], "The minute that has just begun is no window of its own."
     assert measuring.activity(site.client) == {"order_confirmation": Activity(NOW_MS, later_ms)}
 
 

@@ -81,8 +81,8 @@ def traffic(client: Client, at_ms: int, window_minutes: int) -> dict[int, Minute
 
 
 def latencies(client: Client, now_ms: int, window_minutes: int, limit_seconds: float) -> Latencies:
-    """Of the mails whose event was received within the window before `now_ms`."""
-    first = (now_ms - window_minutes * _MINUTE_MS) // 1000
+    """Of the mails whose event was received within the window before `now_ms`: so many whole minutes, and this one."""
+    first = (now_ms // _MINUTE_MS - window_minutes) * _MINUTE_MS // 1000
     parameters = {"now": now_ms, "first": first, "limit": limit_seconds}
     [[count, late, p95]] = _ask(client, _LATENCIES, parameters, "latencies of sends")
     return Latencies(int(count), int(late), float(p95) if count else 0.0)
