@@ -180,6 +180,15 @@ def test_a_lane_that_is_killed(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("shopping")
+def test_a_quarantine_that_fills(scene: Scene) -> None:
+    def break_of_each_tick(views: int) -> None:
+        scene.shoppers.broken = views
+
+    said = scene.told("quarantine_within_limit", lambda: break_of_each_tick(10), lambda: break_of_each_tick(0))
+    assert "are in quarantine" in said
+
+
+@pytest.mark.usefixtures("shopping")
 def test_a_model_that_is_broken(scene: Scene) -> None:
     model = scene.project / "dbt_project" / "models" / "marts" / "products.sql"
     sound = model.read_text(encoding="utf-8")
@@ -193,15 +202,6 @@ def test_a_model_that_is_broken(scene: Scene) -> None:
         "run/batch_models", lambda: build(sound.replace("product_states", "no_such_model")), lambda: build(sound)
     )
     assert "no_such_model" in said
-
-
-@pytest.mark.usefixtures("shopping")
-def test_a_quarantine_that_fills(scene: Scene) -> None:
-    def break_of_each_tick(views: int) -> None:
-        scene.shoppers.broken = views
-
-    said = scene.told("quarantine_within_limit", lambda: break_of_each_tick(10), lambda: break_of_each_tick(0))
-    assert "are in quarantine" in said
 
 
 @pytest.mark.usefixtures("shopping")
