@@ -42,8 +42,8 @@ def report_checks(
     made = _materializations(instance, {key.asset_key for key in checks})
     for key, one in checks.items():
         record, by_asset = told.get(key), made.get(key.asset_key)
-        shows = record is not None and _shows(record, by_asset, now_seconds)
-        if record is None or not shows or not record.evaluation or compare(record.evaluation) != compare(one):
+        shown = _shown(record, by_asset, now_seconds)
+        if shown is None or compare(shown) != compare(one):
             _report(instance, one, record, by_asset)
 
 
@@ -53,10 +53,18 @@ def _materializations(instance: dg.DagsterInstance, assets: Set[dg.AssetKey]) ->
     return {key: entry for key, entry in entries.items() if entry is not None}
 
 
-def _shows(record: AssetCheckExecutionRecord, made: dg.EventLogEntry | None, now_seconds: float) -> bool:
-    """Whether the tab shows this result, and that it is recent."""
-    if record.event is None or now_seconds - record.event.timestamp > _AGAIN_SECONDS:
-        return False
+def _shown(
+    record: AssetCheckExecutionRecord | None, made: dg.EventLogEntry | None, now_seconds: float
+) -> dg.AssetCheckEvaluation | None:
+    """The result that the tab shows, if it is recent; while somebody runs the check by hand there is none."""
+    if record is None or record.event is None or not isinstance(record.evaluation, dg.AssetCheckEvaluation):
+        return None
+    is_recent = now_seconds - record.event.timestamp <= _AGAIN_SECONDS
+    return record.evaluation if is_recent and _targets(record, made) else None
+
+
+def _targets(record: AssetCheckExecutionRecord, made: dg.EventLogEntry | None) -> bool:
+    """Whether Dagster takes a result to be of the latest materialization."""
     if made is None or made.run_id == record.run_id:
         return True
     return not record.run_id and made.timestamp < record.create_timestamp

@@ -10,6 +10,7 @@ import pytest
 from support.warehouse import no_warnings
 
 with no_warnings():  # Of what Dagster imports.
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
     from dagster._core.events import DagsterEvent, StepMaterializationData
     from dagster._core.loader import LoadingContextForTest
 
@@ -141,3 +142,15 @@ def test_the_latest_result_is_reported_as_the_latest_after_somebody_ran_the_chec
     watched.instance.report_dagster_event(event, run_id=by_hand)
     watched.look(passed=False)
     assert (watched.shown, watched.results) == ("FAILED", ["", by_hand, resident])
+
+
+def test_while_somebody_runs_the_check_by_hand_the_sensor_goes_on(watched: Watched) -> None:
+    by_hand = watched.run()
+    planned = DagsterEvent(
+        "ASSET_CHECK_EVALUATION_PLANNED",
+        "by_hand",
+        event_specific_data=AssetCheckEvaluationPlanned(asset_key=ASSET, check_name=KEY.name),
+    )
+    watched.instance.report_dagster_event(planned, run_id=by_hand)
+    watched.look(passed=False)
+    assert (watched.shown, watched.results) == ("FAILED", ["", by_hand])
