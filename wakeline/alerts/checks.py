@@ -42,7 +42,7 @@ CHECKS: dict[str, CheckText] = {
         "Far fewer events came in than at the same time of past weeks.",
         "a broken release of the shop or of its tags, or a source that was switched off.",
         "find out which source is missing: `traffic_minutes` has the events of each by the minute.",
-        20,
+        10,
     ),
     "quarantine_within_limit": CheckText(
         "Too large a share of the events is not valid and was put into quarantine.",
