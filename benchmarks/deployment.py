@@ -56,9 +56,9 @@ def fresh_settings(stream: str, lanes: int) -> Iterator[tuple[Settings, Path, di
         yield load_settings(path), path, {"broker": broker.process.pid} if broker.process else {}
 
 
-def await_answer(url: str) -> None:
+def await_answer(url: str, patience_seconds: float = _SECONDS) -> None:
     """Wait until a server answers; raises its last error when it does not."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             httpx.get(url).raise_for_status()

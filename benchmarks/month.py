@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import median
 
 import dagster as dg
-import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from deployment import await_answer
 from reporting_load import Simulation, play, resident_lane
 from support.browser import open_browser
 from support.ports import free_ports
@@ -93,23 +93,11 @@ def _web_server(home: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        _await_answer(address)
+        await_answer(f"{address}/server_info", _START_SECONDS)
         yield address
     finally:
         process.terminate()
         process.wait()
-
-
-def _await_answer(address: str) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address}/server_info", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass  # Not up yet.
-        time.sleep(0.2)
-    raise TimeoutError(f"{address} does not answer")
 
 
 def _page_seconds(address: str) -> dict[str, float]:
